@@ -1,0 +1,101 @@
+"""One attempt at a run: collects what becomes its record, whatever the outcome."""
+
+from __future__ import annotations
+
+import logging
+import re
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pipelines.config import Config
+from pipelines.errors import ScorelineError
+from pipelines.records import RunRecord
+
+log = logging.getLogger("scoreline")
+_USERINFO = re.compile(r"(\w+://)[^/@\s:]+(:[^/@\s]*)?@")
+_SIGNED = re.compile(r"(?i)((?:x-amz-\w+|sig|token|password|secret|access_?key)=)[^&\s'\"]+")
+
+
+@dataclass
+class Attempt:
+    """Facts of one attempt as they become known; :meth:`record` freezes them.
+
+    ``facts`` are fields of the record, ``detail`` is what only the page shows; ``task_seconds``: core
+    seconds that Spark tasks took.
+    ``clock`` gives the wall time of the record's ``started_at``; nothing published depends on it.
+    """
+
+    config: Config
+    clock: Callable[[], datetime]
+    facts: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    detail: dict[str, Any] = field(default_factory=dict)
+    task_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.started_at = self.clock().isoformat(timespec="milliseconds")
+        self._start = time.perf_counter()
+        self._cpu = _cpu()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; its wall seconds are in the record even when it fails."""
+        log.info("%s", name)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+
+    def warn(self, text: str) -> None:
+        """A warning is logged and stands in the record."""
+        text = self.redact(text)
+        log.warning(text)
+        self.warnings.append(text)
+
+    def redact(self, text: str) -> str:
+        """``text`` without the secrets that came from the environment or stand in URIs."""
+        for secret in self.config.secrets:
+            text = text.replace(secret, "***")
+        return _SIGNED.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
+
+    def record(self, status: Any, error: ScorelineError | None = None, exit_code: int = 0) -> RunRecord:
+        """The record as of now."""
+        total = time.perf_counter() - self._start
+        read = self.facts.get("rows", {}).get("read")
+        facts = {k: v for k, v in self.facts.items() if k != "run_id"}
+        return RunRecord(
+            name=self.config.name,
+            run_id=self.facts.get("run_id", "unknown"),
+            run_date=self.config.run_date.isoformat(),
+            status=status,
+            exit_code=error.exit_code if error else exit_code,
+            started_at=self.started_at,
+            seconds={**self.seconds, "total": round(total, 3)},
+            rows_per_second=round(read / total, 1) if read else None,
+            core_seconds=round(_cpu() - self._cpu + self.task_seconds, 2),
+            warnings=tuple(self.warnings),
+            error=None if error is None else self._explained(error),
+            **facts,
+        )
+
+    def _explained(self, error: ScorelineError) -> dict[str, str]:
+        return {
+            "class": type(error).__name__,
+            "message": self.redact(error.message),
+            "hint": self.redact(error.hint),
+        }
+
+
+def _cpu() -> float:
+    """Processor seconds of this process and of the children it has waited for."""
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    )

@@ -1,0 +1,148 @@
+"""The order of the stages, and nothing else: the way the data goes, from the configuration to the report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from pipelines import binding, failures, gates, ledger, one_pass, outcome, publish, registry, screening, session, source
+from pipelines.attempt import Attempt
+from pipelines.config import Config
+from pipelines.errors import DataRefused, DriftBlocked, ScorelineError
+from pipelines.profiles import TableProfile
+from pipelines.records import ResolvedModel, RunRecord
+
+
+def now() -> datetime:
+    """The wall clock, in UTC."""
+    return datetime.now(UTC)
+
+
+def run_batch(
+    config: Config,
+    spark: SparkSession | None = None,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    clock: Callable[[], datetime] = now,
+) -> RunRecord:
+    """Score one logical date.
+
+    Args:
+        config: from :func:`pipelines.load_config`.
+        spark: the session to use, which is left running; by default the active one, else a new local one.
+        force: publish a superseding run where the date is already published.
+        dry_run: resolve, plan and check everything; write nothing.
+        clock: gives the time for the record; nothing published depends on it.
+
+    Returns:
+        The run record, with the same content as the JSON line of the command.
+
+    Raises:
+        ScorelineError: with ``exit_code`` and, as ``record``, the record of the failed run.
+    """
+    attempt = Attempt(config, clock)
+    place = publish.slot(config.sink.path, config.name, config.run_date.isoformat())
+    try:
+        with failures.explained():
+            run = _dry_run if dry_run else _publish_once
+            return run(attempt, place, spark, force)
+    except ScorelineError as error:
+        status = "refused" if isinstance(error, DataRefused) else "blocked" if isinstance(error, DriftBlocked) else "failed"
+        error.record = outcome.failed(attempt, place, error, status, dry_run)
+        raise
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A resolved and checked run: nothing has been read yet but footers and headers."""
+
+    spark: SparkSession
+    model: ResolvedModel
+    table: source.SourceTable
+    passes: Callable[[], one_pass.OnePass]
+    reference: TableProfile | None
+
+
+def _publish_once(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, force: bool) -> RunRecord:
+    with publish.lock(place):
+        committed = publish.recover(place)
+        if committed and not force:
+            return outcome.already(attempt, place, committed)
+        with attempt.stage("start"):
+            spark = session.session(f"scoreline-{attempt.config.name}") if spark is None else spark
+            session.ship_code(spark)
+        with session.settings(spark, session.RUN_SETTINGS), session.described(spark, attempt.config.name):
+            plan = _plan(attempt, place, spark)
+            staging = publish.open_staging(place, attempt.facts["run_id"])
+            try:
+                return _score(attempt, plan, staging, committed)
+            except (Exception, KeyboardInterrupt) as error:
+                kept = publish.discard(staging, keep_quarantine=isinstance(error, (DataRefused, DriftBlocked)))
+                attempt.facts["paths"] = {"quarantine": str(kept)} if kept else {}
+                raise
+
+
+def _dry_run(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, force: bool) -> RunRecord:
+    spark = session.session(f"scoreline-{attempt.config.name}") if spark is None else spark
+    with session.settings(spark, session.RUN_SETTINGS):
+        _plan(attempt, place, spark).passes()
+    return attempt.record("dry_run")
+
+
+def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession) -> _Plan:
+    config = attempt.config
+    with attempt.stage("resolve"):
+        model = registry.resolve(config.model, config.tracking)
+        attempt.facts["model"] = outcome.identity(model)
+        for text in model.warnings:
+            attempt.warn(text)
+    with attempt.stage("read"):
+        kept = (*config.source.key, *config.source.carry)
+        wanted = binding.wanted_types(model.inputs, config.source.columns, config.source.types)
+        table = source.read(spark, config.source, wanted)
+        bound = binding.bind(model.inputs, table.schema, config.source.columns, kept)
+        attempt.facts["inputs"] = {"path": config.source.path, "format": config.source.format, **table.summary}
+        attempt.facts["inputs"]["config_digest"] = config.digest()
+        attempt.facts["run_id"] = _run_id(config, model, table)
+    with attempt.stage("plan"):
+        reference = gates.reference(config, model, place.root, attempt.warn)
+        suites = gates.plan_suites(config, model, table, spark)
+        specs = gates.specs(reference, model, config)
+
+    def passes() -> one_pass.OnePass:
+        return one_pass.assemble(spark, config, model, table, bound, suites, specs)
+
+    return _Plan(spark, model, table, passes, reference)
+
+
+def _score(attempt: Attempt, plan: _Plan, staging: publish.Staging, base: Any) -> RunRecord:
+    before = session.task_seconds(plan.spark)
+    with attempt.stage("score"):
+        the_pass = plan.passes()
+        publish.stage(the_pass.frame, staging, screening.OUTCOME)
+        measured = the_pass.measured()
+    with attempt.stage("audit"):
+        counts = outcome.collect(attempt, plan.spark, plan.model, the_pass, staging)
+        attempt.task_seconds = session.task_seconds(plan.spark) - before
+        gates.accounted(plan.table, measured, counts, attempt)
+    with attempt.stage("judge"):
+        gates.quarantine(attempt)
+        gates.expectations(the_pass, measured, plan.table, staging, attempt)
+        findings = gates.drift(attempt, plan.reference, measured.state.profile)
+        outcome.metrics(attempt, plan.model, measured, plan.reference, findings, staging)
+        gates.blocked(attempt)
+    with attempt.stage("publish"):
+        publish.promote(staging, base, {"rows": attempt.facts["rows"], "model": attempt.facts["model"]})
+    return outcome.published(attempt, staging.slot, measured)
+
+
+def _run_id(config: Config, model: ResolvedModel, table: source.SourceTable) -> str:
+    """Derived from configuration, model and inputs: the same work has the same name."""
+    parts = (config.digest(), model.digest, model.model_id, source.files_digest(table.files))
+    return "r" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,127 @@
+"""From a suite and a schema to what one pass has to measure."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pyspark.sql import Column, SparkSession
+from pyspark.sql.types import StructType
+
+from pipelines.errors import ConfigInvalid
+from pipelines.expectations.suites import Kind, Rule, Suite, import_gx, quiet
+
+if TYPE_CHECKING:
+    from pipelines.expectations.metrics import Measured
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One bit per row.
+
+    ``column`` is boolean and never NULL, is evaluated only within its domain and is False outside of it.
+    """
+
+    key: str
+    column: Column
+
+
+@dataclass(frozen=True)
+class Step:
+    """One GX metric on the way to a result; ``recipe`` is None where GX derives it from earlier ones."""
+
+    metric: Any
+    recipe: Callable[[Measured], Any] | None
+
+
+@dataclass(frozen=True)
+class SuitePlan:
+    """What to measure in the one pass, and what ``judge`` needs afterwards.
+
+    ``conditions`` are counted over all rows, ``aggregates`` observed; ``critical`` maps the name of each
+    row rule with severity critical to the key of the condition that is true for rows violating it.
+    ``extra`` names the rules that need a pass of GX's own; a critical one among them has no row verdicts.
+    """
+
+    kind: Kind
+    name: str
+    conditions: tuple[Condition, ...]
+    critical: Mapping[str, str]
+    aggregates: Mapping[str, Column]
+    extra: tuple[str, ...]
+    suite: Suite
+    steps: Mapping[str, tuple[Step, ...]]
+    engine: Any
+
+
+def plan_suite(suite: Suite, frame_schema: StructType, spark: SparkSession) -> SuitePlan:
+    """Compile ``suite`` for frames of ``frame_schema``. Reads no data.
+
+    Raises:
+        ConfigInvalid: columns that do not exist, row conditions or patterns that Spark refuses, bounds that
+            do not fit the type of the column; all problems at once.
+    """
+    import_gx()
+    from pipelines.expectations.metrics import Planner
+
+    problems = [p for rule in suite.rules for p in _missing_columns(rule, frame_schema)]
+    _refuse(suite, problems)
+    with quiet():
+        planner = Planner(suite.kind, frame_schema, spark)
+        for rule in suite.rules:
+            planner.add(rule)
+        planner.probe()
+    _refuse(suite, planner.problems)
+    return SuitePlan(
+        kind=suite.kind,
+        name=suite.name,
+        conditions=tuple(Condition(key, column) for key, column in planner.conditions.items()),
+        critical=planner.critical(),
+        aggregates=dict(planner.aggregates),
+        extra=planner.extra(),
+        suite=suite,
+        steps=dict(planner.steps),
+        engine=planner.engine,
+    )
+
+
+def short_key(*parts: object) -> str:
+    """A stable key: the same rule in the same suite has it in every run."""
+    return hashlib.sha256("\x1f".join(map(str, parts)).encode()).hexdigest()[:12]
+
+
+def _refuse(suite: Suite, problems: list[str]) -> None:
+    if problems:
+        raise ConfigInvalid(
+            f"{len(problems)} problem(s) with the {suite.kind} suite {suite.name!r} ({suite.path}):\n  "
+            + "\n  ".join(problems)
+            + "\n",
+            hint="Correct the suite, or the source whose columns it describes.",
+        )
+
+
+def _missing_columns(rule: Rule, schema: StructType) -> list[str]:
+    # Expectations about the table's own columns judge presence themselves.
+    if rule.type == "expect_column_to_exist" or rule.type.startswith("expect_table_"):
+        return []
+    known = set(_paths(schema))
+    missing = [c for c in rule.columns if c.replace("`", "").casefold() not in {k.casefold() for k in known}]
+    return [f"{rule.name}: no column {c!r}{_guess(c, known)}" for c in missing]
+
+
+def _guess(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), 3)
+    return f"; did you mean {' or '.join(near)}?" if near else f"; there are {', '.join(sorted(known)[:20])}"
+
+
+def _paths(schema: StructType, prefix: str = "") -> list[str]:
+    """All column paths, fields of structs included, as in ``address.city``."""
+    paths: list[str] = []
+    for column in schema.fields:
+        paths.append(prefix + column.name)
+        if isinstance(column.dataType, StructType):
+            paths += _paths(column.dataType, f"{prefix}{column.name}.")
+    return paths

@@ -1,0 +1,86 @@
+"""From what Spark, the file system and workers raise to an error with a next step."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+
+from pipelines.errors import ConfigInvalid, InputUnavailable, ModelFailed, ScorelineError, SinkUnwritable
+from pipelines.scoring.worker import MARKER
+
+_MODEL = re.compile(re.escape(MARKER) + r"(\{.*?\})" + re.escape(MARKER), re.DOTALL)
+_NO_ROOM = ("No space left on device", "Disk quota exceeded", "Read-only file system")
+_INPUT = (
+    "FAILED_READ_FILE",
+    "is not a Parquet file",
+    "FileNotFoundException",
+    "Unexpected end of input stream",
+    "Not in GZIP format",
+    "ParquetDecodingException",
+    "could not read page",
+    "EOFException",
+    "CHECKSUM",
+    "crc",
+)
+_UNTRUSTED = re.compile(r"Untrusted types found in the file: (\[[^\]]*\])")
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Whatever is raised inside comes out as a ScorelineError, with the original as its cause."""
+    try:
+        yield
+    except ScorelineError:
+        raise
+    except (PySparkException, Py4JError) as error:
+        raise _of_spark(str(error)) from error
+    except OSError as error:
+        if error.strerror in _NO_ROOM:
+            raise SinkUnwritable(str(error), hint="Make room on the disk, then run again.") from error
+        raise _ours(error) from error
+    except Exception as error:
+        raise _ours(error) from error
+
+
+def _ours(error: Exception) -> ScorelineError:
+    return ScorelineError(
+        f"{type(error).__name__}: {error}",
+        hint="This is a fault of the pipeline; nothing was published. The log has the stack trace.",
+    )
+
+
+def _of_spark(text: str) -> ScorelineError:
+    if match := _MODEL.search(text):
+        return _of_model(json.loads(match[1]))
+    first = next((line for line in text.splitlines() if line.strip()), "")[:500]
+    if any(sign in text for sign in _NO_ROOM):
+        return SinkUnwritable(f"Spark cannot write: {first}", hint="Make room on the sink's disk, then run again.")
+    if "CSVHeaderChecker" in text or "CSV header does not conform" in text:
+        return ConfigInvalid(f"a CSV header changed while it was read: {first}", hint="Run again on settled files.")
+    if any(sign in text for sign in _INPUT):
+        where = re.search(r"file:/[^\s\"',\]]+", text)
+        return InputUnavailable(
+            f"source: cannot read {where[0] if where else 'an input file'}: {first}",
+            hint="Write the file again, then run again.",
+        )
+    return ScorelineError(f"Spark failed: {first}", hint="The log has the stack trace.")
+
+
+def _of_model(body: dict[str, object]) -> ScorelineError:
+    problem = str(body["problem"])
+    if match := _UNTRUSTED.search(problem):
+        return ConfigInvalid(
+            f"model: its skops file holds types that are not trusted: {match[1]}.",
+            hint="If you know them, list them in model.trusted_types.",
+        )
+    if "cannot be loaded" in problem and ("AttributeError" in problem or "ModuleNotFoundError" in problem):
+        return ConfigInvalid(f"{problem}.", hint="Check model.predict, and install what the model needs.")
+    return ModelFailed(
+        f"predict, partition {body['partition']}, batch {body['batch']}: {problem}.",
+        hint="Nothing was published. Try the model on a sample of this input.",
+    )

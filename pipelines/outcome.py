@@ -1,0 +1,195 @@
+"""What a run leaves: staged tables, the ledger's record, the page, the MLflow run."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructType
+
+from pipelines import drift as statistics
+from pipelines import ledger, metric_tables, one_pass, publish, report, screening, tracking
+from pipelines.attempt import Attempt
+from pipelines.errors import InvariantBroken, ScorelineError
+from pipelines.profiles import TableProfile
+from pipelines.publish import Slot, Staging
+from pipelines.records import ResolvedModel, RunDetail, RunRecord
+
+log = logging.getLogger("scoreline")
+EXAMPLES = 10
+
+
+def identity(model: ResolvedModel) -> dict[str, Any]:
+    """The model's part of the record."""
+    keys = ("name", "version", "alias", "digest", "flavor", "uri")
+    return {k: getattr(model, k) for k in keys}
+
+
+def collect(
+    attempt: Attempt, spark: SparkSession, model: ResolvedModel, the_pass: one_pass.OnePass, staging: Staging
+) -> dict[str, int]:
+    """Take what Spark wrote as staged tables; rows by table, as their footers count them."""
+    written = staging.written
+    frame = the_pass.frame.drop(screening.OUTCOME)
+    scored = written / f"{screening.OUTCOME}={screening.SCORED}"
+    counts = {"predictions": publish.collect_table(staging, "predictions", scored, _arrow(frame.schema))}
+
+    packed = written / f"{screening.OUTCOME}={screening.QUARANTINED}"
+    unpacked = staging.folder / "unpacked"
+    source = f"file://{packed}" if packed.is_dir() else None
+    quarantine = screening.unpack(spark, source, the_pass.screen, model.model_id)
+    if source:
+        quarantine.write.mode("error").parquet(f"file://{unpacked}")
+    counts["quarantine"] = publish.collect_table(staging, "quarantine", unpacked, _arrow(quarantine.schema))
+    if source and counts["quarantine"] != (packed_rows := _rows(packed)):
+        raise InvariantBroken(
+            f"{packed_rows} rows were quarantined but {counts['quarantine']} unpacked.", hint="Nothing was published."
+        )
+    attempt.facts["quarantined_by"], attempt.detail["examples"] = _reasons(staging, the_pass)
+    return counts
+
+
+def _arrow(schema: StructType) -> pa.Schema:
+    return to_arrow_schema(schema)
+
+
+def _rows(folder: Path) -> int:
+    return sum(pq.read_metadata(f).num_rows for f in folder.rglob("*.parquet"))
+
+
+def _reasons(staging: Staging, the_pass: one_pass.OnePass) -> tuple[dict[str, int], tuple[Mapping[str, Any], ...]]:
+    """How many rows each critical rule sent away, and a few of them with their values."""
+    warned = {r.name for r in (*the_pass.screen.before, *the_pass.screen.after) if not r.critical}
+    counts: Counter[str] = Counter()
+    examples: list[Mapping[str, Any]] = []
+    for file in sorted(staging.table("quarantine").glob("*.parquet")):
+        parquet = pq.ParquetFile(file)
+        for batch in parquet.iter_batches(columns=["reasons"]):
+            for item in pc.value_counts(pc.list_flatten(batch.column(0))).to_pylist():
+                if item["values"] not in warned:
+                    counts[item["values"]] += item["counts"]
+        if len(examples) < EXAMPLES and parquet.metadata.num_rows:
+            first = next(parquet.iter_batches(batch_size=EXAMPLES - len(examples)))
+            examples += [_example(row) for row in first.to_pylist()]
+    return dict(sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))), tuple(examples)
+
+
+def _example(row: Mapping[str, Any]) -> dict[str, Any]:
+    ours = ("stage", "reasons", "source_file")
+    values = {k: v for k, v in row.items() if k not in (*ours, "model_id") and v is not None}
+    return {**{k: row[k] for k in ours}, "row": values}
+
+
+def metrics(
+    attempt: Attempt,
+    model: ResolvedModel,
+    measured: one_pass.Measured,
+    against: TableProfile | None,
+    findings: Any,
+    staging: Staging,
+) -> None:
+    """Stage both metric tables; note what the workers cost."""
+    state, day = measured.state, attempt.config.run_date
+    profile = state.profile or TableProfile.empty(())
+    tables = {
+        "profile_metrics": metric_tables.profile_metrics(profile, run_date=day, model_id=model.model_id),
+        "drift_metrics": metric_tables.drift_metrics(findings, run_date=day, model_id=model.model_id),
+    }
+    for name, table in tables.items():
+        publish.write_table(staging, name, table)
+    attempt.facts["peak_worker_rss_mb"] = round(state.peak_rss_mb, 1)
+    attempt.facts["spark"] = {
+        "workers": len(state.workers),
+        "model_loads": len(state.loads),
+        "load_model_latency_milli_secs": round(1000 * max((s for _, s in state.loads), default=0.0)),
+        "num_inferences": state.predicted + state.failed,
+        "inference_calls": state.calls,
+        "batches": state.batches,
+        "model_byte_size": len(model.payload),
+    }
+    if against is not None and state.profile is not None:
+        attempt.detail["distributions"] = statistics.distributions(against, state.profile)
+
+
+def published(attempt: Attempt, place: Slot, measured: one_pass.Measured) -> RunRecord:
+    """The record of a published run; its page, ledger entry and MLflow run are written here."""
+    drifted = attempt.facts["drift"]["status"] == "drift"
+    code = 10 if drifted and attempt.config.drift.on_drift == "alert" else 0
+    if measured.state.profile is not None:
+        path = ledger.profile_path(place.root, place.date, attempt.facts["run_id"])
+        ledger.put(path, measured.state.profile.to_bytes())
+    tables = {t: str(place.live(t)) for t in publish.TABLES}
+    attempt.facts["paths"] = {**tables, "report": str(_page_path(place, attempt.facts["run_id"]))}
+    with attempt.stage("report"):
+        page = _write_page(attempt, place, attempt.record("published", exit_code=code))
+    with attempt.stage("track"):
+        record = attempt.record("published", exit_code=code)
+        warning = tracking.log_run(record, attempt.detail.get("findings", ()), page, attempt.config.tracking)
+        if warning:
+            attempt.warn(warning)
+    return _close(attempt, place, attempt.record("published", exit_code=code))
+
+
+def already(attempt: Attempt, place: Slot, committed: Mapping[str, Any]) -> RunRecord:
+    """Nothing to do: the date is published."""
+    attempt.facts["run_id"] = committed["run_id"]
+    attempt.facts |= {k: committed[k] for k in ("rows", "model")}
+    attempt.facts["paths"] = {t: str(place.live(t)) for t in publish.TABLES}
+    attempt.facts["paths"]["report"] = str(_page_path(place, committed["run_id"]))
+    return _close(attempt, place, attempt.record("already_published"))
+
+
+def failed(attempt: Attempt, place: Slot, error: ScorelineError, status: Any, dry_run: bool) -> RunRecord:
+    """The record of a run that published nothing. What it can still write, it writes; what not, it says."""
+    record = attempt.record(status, error)
+    if dry_run or not place.root.is_dir():
+        return record
+    try:
+        attempt.facts.setdefault("paths", {})["report"] = str(_page_path(place, record.run_id, attempt))
+        record = attempt.record(status, error)
+        _write_page(attempt, place, record, attempt)
+        return _close(attempt, place, record)
+    except OSError as problem:
+        log.warning("the failed run could not be written to the ledger: %s", problem)
+        return record
+
+
+def _page_path(place: Slot, run_id: str, attempt: Attempt | None = None) -> Path:
+    """A published run's page by its run; a failed attempt's by its time, so that it never hides the other."""
+    stamp = "" if attempt is None else "-" + attempt.started_at.replace(":", "").replace("-", "")[:15]
+    return place.root / "reports" / f"run_date={place.date}" / f"{run_id}{stamp}.html"
+
+
+def _write_page(attempt: Attempt, place: Slot, record: RunRecord, failed: Attempt | None = None) -> str:
+    detail = RunDetail(
+        record=record,
+        checks=attempt.detail.get("checks", ()),
+        drift=attempt.detail.get("findings", ()),
+        distributions=attempt.detail.get("distributions", ()),
+        quarantine_examples=attempt.detail.get("examples", ()),
+    )
+    page = report.render_run(detail, ledger.history(place.root))
+    ledger.put(_page_path(place, record.run_id, failed), page.encode())
+    return page
+
+
+def _close(attempt: Attempt, place: Slot, record: RunRecord) -> RunRecord:
+    """Into the ledger, and onto the index page."""
+    with publish.writing(place.root):
+        ledger.write(place.root, record)
+        reports = place.root / "reports"
+
+        def href(run: RunRecord) -> str | None:
+            path = run.paths.get("report")
+            return str(Path(path).relative_to(reports)) if path and Path(path).is_relative_to(reports) else None
+
+        ledger.put(reports / "index.html", report.render_index(ledger.history(place.root), href).encode())
+    return record

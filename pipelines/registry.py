@@ -1,0 +1,148 @@
+"""From a model URI to an exact version and its verified bytes; an alias is resolved once.
+
+Everything downstream uses what :func:`resolve` returned: moving the alias during a run changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines import model_files
+from pipelines.config import Model
+from pipelines.errors import ConfigInvalid, ModelUnavailable
+from pipelines.records import ResolvedModel
+
+_ALIAS = re.compile(r"models:/(?P<name>[^@/]+)@(?P<alias>[^/]+)")
+_VERSION = re.compile(r"models:/(?P<name>[^@/]+)/(?P<version>\d+)")
+_RUN = re.compile(r"runs:/(?P<run>[0-9a-f]+)/(?P<path>.+)")
+# Bounded: a registry that is down is the scheduler's to retry, not ours for an hour.
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+
+
+def resolve(config: Model, tracking_uri: str) -> ResolvedModel:
+    """Resolve, download, check and pack a model.
+
+    Args:
+        tracking_uri: MLflow's tracking and registry URI (``MLFLOW_REGISTRY_URI`` goes before it for the registry).
+
+    Raises:
+        ModelUnavailable: the registry does not answer, or has no such model, version or alias.
+        ConfigInvalid: no signature, another digest than pinned, a format that is not allowed, missing libraries.
+    """
+    name, version, alias = _identify(config.uri, tracking_uri)
+    with tempfile.TemporaryDirectory(prefix="scoreline-registry-") as scratch:
+        path = _download(config.uri, name, version, tracking_uri, Path(scratch))
+        folder = model_files.read_folder(path, config.uri)
+        digest = model_files.folder_digest(path)
+        if config.digest and config.digest != digest:
+            raise ConfigInvalid(
+                f"model.digest: {config.uri!r} has sha256 {digest}, but {config.digest} is pinned.",
+                hint="Find out who changed the model; if the change is wanted, pin the new digest.",
+            )
+        model_files.check_format(folder, config.uri, config.allow_pickle)
+        warnings = model_files.check_environment(folder)
+        return ResolvedModel(
+            name=name,
+            version=version or digest[:12],
+            alias=alias,
+            uri=config.uri,
+            digest=digest,
+            flavor=folder.flavor,
+            inputs=folder.inputs,
+            outputs=folder.outputs,
+            payload=model_files.pack(path),
+            baseline=_baseline(path),
+            flavor_options=folder.options,
+            warnings=warnings,
+        )
+
+
+def _identify(uri: str, tracking_uri: str) -> tuple[str, str | None, str | None]:
+    """Name, exact version (None where only the bytes can tell) and alias."""
+    if match := _VERSION.fullmatch(uri):
+        return match["name"], match["version"], None
+    if match := _ALIAS.fullmatch(uri):
+        found = _ask(uri, lambda c: c.get_model_version_by_alias(match["name"], match["alias"]), tracking_uri)
+        return match["name"], str(found.version), match["alias"]
+    if match := _RUN.fullmatch(uri):
+        return f"{match['run']}-{match['path'].replace('/', '-')}", None, None
+    if "://" in uri or uri.startswith(("models:", "runs:")):
+        raise ConfigInvalid(
+            f"model.uri: found {uri!r}, expected models:/NAME/VERSION, models:/NAME@alias, runs:/ID/PATH or a folder.",
+            hint="Write the URI in one of these forms.",
+        )
+    if not Path(uri).is_dir():
+        raise ModelUnavailable(
+            f"model.uri: there is no folder {uri!r}.",
+            hint="Check the path; a registered model is written models:/NAME@alias.",
+        )
+    return Path(uri).resolve().name, None, None
+
+
+def _download(uri: str, name: str, version: str | None, tracking_uri: str, scratch: Path) -> Path:
+    if uri.startswith("models:"):
+        uri = f"models:/{name}/{version}"  # never the alias again: it may have moved
+    elif not uri.startswith("runs:"):
+        return Path(uri)
+
+    def fetch(_: Any) -> Any:
+        import mlflow.artifacts
+
+        return mlflow.artifacts.download_artifacts(
+            uri, dst_path=str(scratch), tracking_uri=tracking_uri, registry_uri=_registry(tracking_uri)
+        )
+
+    return Path(_ask(uri, fetch, tracking_uri))
+
+
+def _registry(tracking_uri: str) -> str:
+    return os.environ.get("MLFLOW_REGISTRY_URI", tracking_uri)
+
+
+def _ask(uri: str, question: Any, tracking_uri: str) -> Any:
+    """Put a question to the registry; whatever it raises means that the model cannot be had now."""
+    for name, value in _PATIENCE.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+
+    try:
+        return question(mlflow.MlflowClient(tracking_uri, _registry(tracking_uri)))
+    except Exception as error:  # MLflow raises its own, requests', SQLAlchemy's and the stores' errors
+        first = (str(error).splitlines() or [""])[0][:300]
+        raise ModelUnavailable(
+            f"model.uri: cannot get {uri!r} from the registry: {type(error).__name__}: {first}",
+            hint="Check name, version or alias, and that MLFLOW_TRACKING_URI (or tracking_uri) is the right registry.",
+        ) from error
+
+
+def _baseline(path: Path) -> Mapping[str, Any] | None:
+    file = path / model_files.BASELINE
+    return json.loads(file.read_text("utf-8")) if file.is_file() else None
+
+
+def log_baseline(model_info: Any, profile: Mapping[str, Any], tracking_uri: str | None = None) -> None:
+    """Log a baseline profile as an artifact of the model that ``mlflow.<flavor>.log_model`` returned.
+
+    Call it right after ``log_model``: the profile then is part of the version's files and of its digest.
+
+    Args:
+        model_info: what ``log_model`` returned (its ``model_id`` is used), or a folder with a saved model.
+        profile: from :func:`pipelines.profiles.baseline_from_pandas`.
+    """
+    text = json.dumps(profile)
+    if isinstance(model_info, (str, Path)):
+        (Path(model_info) / model_files.BASELINE).write_text(text, "utf-8")
+        return
+    import mlflow
+
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / model_files.BASELINE
+        file.write_text(text, "utf-8")
+        mlflow.MlflowClient(tracking_uri).log_model_artifact(model_info.model_id, str(file))

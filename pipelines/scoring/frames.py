@@ -1,0 +1,53 @@
+"""Arrow columns to the DataFrame that the model's signature declares.
+
+A column's dtype depends on the signature alone, never on the values of a batch: required columns are plain
+numpy, optional integers and booleans pandas' nullable types (so that 2**53 + 1 beside a NULL stays what it
+is), optional floats NaN, times naive UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from pipelines.records import ModelColumn
+
+_NUMPY = {"integer": np.int32, "long": np.int64, "float": np.float32, "double": np.float64}
+_NULLABLE = {"boolean": "boolean", "integer": "Int32", "long": "Int64"}
+
+
+def to_frame(inputs: Sequence[ModelColumn], arrays: Sequence[pa.Array]) -> pd.DataFrame:
+    """``arrays`` (one per input, n values each) as a DataFrame of n rows with the signature's names."""
+    names = [c.name for c in inputs]
+    types = {c.type for c in inputs}
+    if len(types) == 1 and (kind := next(iter(types))) in ("double", "float"):
+        block = np.empty((len(arrays), len(arrays[0])), _NUMPY[kind])  # pandas' own layout: wrapped, not copied
+        for row, array in zip(block, arrays, strict=True):
+            row[:] = array.to_numpy(zero_copy_only=False)  # NULL arrives as NaN
+        return pd.DataFrame(block.T, columns=names, copy=False)
+    series = {c.name: _series(c, a) for c, a in zip(inputs, arrays, strict=True)}
+    return pd.DataFrame(series, copy=False)
+
+
+def _series(wanted: ModelColumn, array: pa.Array) -> pd.Series:
+    kind = wanted.type
+    if kind in ("float", "double"):
+        return pd.Series(array.to_numpy(zero_copy_only=False).astype(_NUMPY[kind], copy=False))
+    if kind in _NULLABLE:
+        if wanted.required:
+            return pd.Series(array.to_numpy(zero_copy_only=False), dtype=_NUMPY.get(kind, np.bool_))
+        return _nullable(array, _NULLABLE[kind])
+    if kind == "datetime":
+        return array.cast(pa.timestamp("us")).cast(pa.timestamp("ns")).to_pandas()
+    return array.to_pandas()
+
+
+def _nullable(array: pa.Array, dtype: str) -> pd.Series:
+    """pandas' nullable type straight from Arrow's buffers: no detour through float64."""
+    missing = array.is_null().to_numpy(zero_copy_only=False)
+    values = array.fill_null(False if dtype == "boolean" else 0).to_numpy(zero_copy_only=False)
+    build = pd.arrays.BooleanArray if dtype == "boolean" else pd.arrays.IntegerArray
+    return pd.Series(build(np.array(values), missing))

@@ -1,0 +1,170 @@
+"""From the verified bytes of a model to an object that predicts; one load per worker process.
+
+Runs in Python workers: nothing here imports mlflow, Great Expectations or pyspark. Flavors whose own library
+suffices are loaded with it; the rest goes through MLflow's pyfunc loader.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import importlib
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Predict = Callable[[Any], Any]
+_CACHED_MODELS = 2  # the model of this run and, in a session that lives long, the one before it
+_cache: OrderedDict[str, LoadedModel] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a worker needs to know to load a model: small, picklable, without the bytes.
+
+    ``flavor_options``: the flavor's section of the MLmodel file. ``trusted_types``: classes that a skops file
+    may hold beside those skops itself trusts.
+    """
+
+    digest: str
+    payload_digest: str
+    flavor: str
+    method: str
+    flavor_options: Mapping[str, Any] = field(default_factory=dict)
+    trusted_types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """``predict`` takes a DataFrame of n rows; ``classes`` are the labels of a classifier, or None."""
+
+    predict: Predict
+    classes: Any = None
+
+
+def load(spec: ModelSpec, payload: Callable[[], bytes]) -> tuple[LoadedModel, bool]:
+    """The model, and whether this call loaded it (it is kept for later tasks of this worker).
+
+    Raises:
+        ValueError: the bytes that arrived are not those that were verified.
+    """
+    key = f"{spec.digest}:{spec.method}"
+    if key in _cache:
+        _cache.move_to_end(key)
+        return _cache[key], False
+    data = payload()
+    found = hashlib.sha256(data).hexdigest()
+    if found != spec.payload_digest:
+        raise ValueError(f"model bytes have sha256 {found}, expected {spec.payload_digest}: refusing to load them")
+    model = _LOADERS.get(spec.flavor, _pyfunc)(_unpack(data), spec)
+    _cache[key] = model
+    while len(_cache) > _CACHED_MODELS:
+        _cache.popitem(last=False)
+    return model, True
+
+
+def _unpack(data: bytes) -> Path:
+    """The model folder, readable by this user alone, removed when the worker ends."""
+    folder = Path(tempfile.mkdtemp(prefix="scoreline-model-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def _sklearn(folder: Path, spec: ModelSpec) -> LoadedModel:
+    return _of_object(_object(folder, spec, spec.flavor_options.get("pickled_model", "model.skops")), spec)
+
+
+def _object(folder: Path, spec: ModelSpec, name: str) -> Any:
+    """A whole Python object. The registry lets pickle pass only where the configuration allows it."""
+    form = spec.flavor_options.get("serialization_format", "cloudpickle")
+    if form == "skops":
+        import skops.io
+
+        return skops.io.load(folder / name, trusted=list(spec.trusted_types))
+    module = importlib.import_module("cloudpickle" if form == "cloudpickle" else "pickle")
+    with (folder / name).open("rb") as file:
+        return module.load(file)
+
+
+def _xgboost(folder: Path, spec: ModelSpec) -> LoadedModel:
+    import xgboost
+
+    path = folder / spec.flavor_options["data"]
+    kind = spec.flavor_options.get("model_class", "xgboost.core.Booster").rpartition(".")[2]
+    model = getattr(xgboost, kind)()
+    model.load_model(path)
+    if kind != "Booster":
+        return _of_object(model, spec)
+    return LoadedModel(lambda frame: model.predict(xgboost.DMatrix(frame)))
+
+
+def _lightgbm(folder: Path, spec: ModelSpec) -> LoadedModel:
+    if spec.flavor_options.get("model_class", "").endswith("Booster"):
+        import lightgbm
+
+        booster = lightgbm.Booster(model_file=str(folder / spec.flavor_options["data"]))
+        return LoadedModel(booster.predict)
+    return _of_object(_object(folder, spec, spec.flavor_options["data"]), spec)
+
+
+def _onnx(folder: Path, spec: ModelSpec) -> LoadedModel:
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # one core per task: Spark is the one that runs things side by side
+    path = folder / spec.flavor_options.get("data", "model.onnx")
+    runtime = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    inputs = [(i.name, i.type) for i in runtime.get_inputs()]
+    kinds = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+
+    def predict(frame: Any) -> Any:
+        if len(inputs) == 1:
+            (name, kind), matrix = inputs[0], frame.to_numpy()
+            feed = {name: matrix.astype(kinds.get(kind, matrix.dtype), copy=False)}
+        else:
+            feed = {n: frame[n].to_numpy().reshape(-1, 1).astype(kinds.get(k, object)) for n, k in inputs}
+        return runtime.run(None, feed)[0]
+
+    return LoadedModel(predict)
+
+
+def _pyfunc(folder: Path, spec: ModelSpec) -> LoadedModel:
+    from pipelines.scoring import pyfunc_loader
+
+    return LoadedModel(pyfunc_loader.load(folder))
+
+
+def _of_object(model: Any, spec: ModelSpec) -> LoadedModel:
+    _limit_threads()
+    method = getattr(model, spec.method, None)
+    if method is None:
+        offered = [m for m in ("predict", "predict_proba", "decision_function") if hasattr(model, m)]
+        raise AttributeError(f"{type(model).__name__} has no {spec.method}; it has {', '.join(offered)}")
+    return LoadedModel(method, getattr(model, "classes_", None))
+
+
+def _limit_threads() -> None:
+    """One core per task: a BLAS that starts a thread per core in each worker only makes them wait."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        import threadpoolctl
+
+        threadpoolctl.threadpool_limits(int(os.environ.get("SCORELINE_THREADS", "1")))
+
+
+_LOADERS: dict[str, Callable[[Path, ModelSpec], LoadedModel]] = {
+    "sklearn": _sklearn,
+    "xgboost": _xgboost,
+    "lightgbm": _lightgbm,
+    "onnx": _onnx,
+}
+NATIVE_FLAVORS = tuple(_LOADERS)

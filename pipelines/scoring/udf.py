@@ -1,0 +1,74 @@
+"""The driver's side of scoring: ship the bytes once, declare one iterator UDF over the model's columns.
+
+The UDF is an Arrow one: PySpark's pandas path turns a nullable bigint into float64 and changes large values;
+here Arrow arrays reach the worker as they are, and become the pandas types that the signature declares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import Column, SparkSession
+from pyspark.sql.functions import arrow_udf
+from pyspark.sql.types import BinaryType, StringType, StructField, StructType, _parse_datatype_string
+
+from pipelines.profiles import ColumnSpec
+from pipelines.records import ModelColumn, ResolvedModel
+from pipelines.scoring.loaders import ModelSpec
+from pipelines.scoring.worker import ERROR, STATE, Task, run
+
+Payload = Callable[[], bytes]
+
+
+def ship(spark: SparkSession, payload: bytes) -> Payload:
+    """The model's bytes by Spark broadcast: once per executor, read by a worker only when it loads."""
+    broadcast = spark.sparkContext.broadcast(payload)
+    return lambda: broadcast.value
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Declares the scoring column of one run.
+
+    ``columns()`` gives the model's inputs as Spark columns; ``critical`` the critical bits of each mask.
+    """
+
+    model: ResolvedModel
+    method: str
+    outputs: tuple[ModelColumn, ...]
+    critical: tuple[int, ...]
+    specs: tuple[ColumnSpec, ...] = ()
+    trusted_types: tuple[str, ...] = ()
+
+    def column(self, payload: Payload, inputs: Sequence[Column], masks: Sequence[Column], spark_type: Any) -> Column:
+        """A struct column: the outputs, ``error`` and ``state``. Evaluated once a row, as it is declared
+        non-deterministic: Spark then neither duplicates it nor pushes a filter through it."""
+        task = Task(self._spec(), self.model.inputs, self.outputs, self.critical, self.specs)
+
+        def score(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
+            return run(task, payload, batches)
+
+        score.__annotations__ = {
+            "batches": Iterator[tuple[pa.Array, ...]],
+            "return": Iterator[pa.Array],
+        }
+        udf = arrow_udf(score, self.result_type(spark_type)).asNondeterministic()
+        return udf(*inputs, *masks)
+
+    def result_type(self, spark_type: Callable[[str], str]) -> StructType:
+        fields = [StructField(c.name, _parse_datatype_string(spark_type(c.type))) for c in self.outputs]
+        return StructType([*fields, StructField(ERROR, StringType()), StructField(STATE, BinaryType())])
+
+    def _spec(self) -> ModelSpec:
+        return ModelSpec(
+            digest=self.model.digest,
+            payload_digest=hashlib.sha256(self.model.payload).hexdigest(),
+            flavor=self.model.flavor,
+            method=self.method,
+            flavor_options=dict(self.model.flavor_options),
+            trusted_types=self.trusted_types,
+        )

@@ -1,0 +1,125 @@
+"""The only place that builds a Spark session; an active one is reused and left as it was found."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from pipelines.java import find_java, snappy_options
+
+log = logging.getLogger(__name__)
+
+# What one run needs, set for its time and put back afterwards.
+RUN_SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",  # CSV timestamps and all date extraction follow it
+    "spark.sql.maxConcurrentOutputFileWriters": "16",  # writes both outputs of a task without sorting
+    "spark.sql.codegen.hugeMethodLimit": "8000",  # HotSpot never compiles longer methods: split instead
+    "spark.sql.files.ignoreCorruptFiles": "false",  # true loses rows without a word
+    "spark.sql.files.ignoreMissingFiles": "false",
+    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
+    "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",
+}
+
+
+def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSession:
+    """The active session, or a new one: the master that spark-submit gave, else ``local[*]``.
+
+    Raises:
+        ScorelineError: when a session must be started and no Java 17 or 21 is found.
+    """
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else the first python3 on the PATH runs the workers
+    builder = SparkSession.builder.appName(app_name)
+    for key, value in {**_local_defaults(), **(conf or {})}.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def _local_defaults() -> dict[str, str]:
+    """Settings for a session that no launcher has prepared; spark-submit's own come first."""
+    from pyspark import SparkContext
+
+    if SparkContext._gateway is not None or "PYSPARK_GATEWAY_PORT" in os.environ:
+        return {}
+    java = find_java()
+    os.environ.setdefault("JAVA_HOME", str(java))
+    return {
+        "spark.master": "local[*]",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.extraJavaOptions": snappy_options(),
+        "spark.sql.shuffle.partitions": "8",
+    }
+
+
+@contextmanager
+def settings(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    """Set SQL settings for the duration of a block; yields those the platform does not let us set."""
+    before: dict[str, str | None] = {}
+    refused = []
+    for key, value in wanted.items():
+        try:
+            before[key] = spark.conf.get(key, None)
+            spark.conf.set(key, value)
+        except PySparkException as error:  # serverless platforms allow only some
+            before.pop(key, None)
+            refused.append(key)
+            log.warning("the platform does not allow %s=%s: %s", key, value, str(error).splitlines()[0])
+    try:
+        yield tuple(refused)
+    finally:
+        for key, old in before.items():
+            spark.conf.unset(key) if old is None else spark.conf.set(key, old)
+
+
+def ship_code(spark: SparkSession) -> None:
+    """Give the workers this very package, wherever the driver has it from.
+
+    The archive is named by its content: calling this again with the same code changes nothing.
+    """
+    package = Path(__file__).parent
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for file in sorted(package.rglob("*.py")):
+            entry = zipfile.ZipInfo(str(file.relative_to(package.parent)))
+            archive.writestr(entry, file.read_bytes())
+    name = f"scoreline-{hashlib.sha256(buffer.getvalue()).hexdigest()[:12]}.zip"
+    context = spark.sparkContext
+    if any(name in path for path in context._python_includes):
+        return
+    path = Path(tempfile.mkdtemp(prefix="scoreline-code-")) / name
+    path.write_bytes(buffer.getvalue())
+    context.addPyFile(str(path))
+
+
+@contextmanager
+def described(spark: SparkSession, name: str) -> Iterator[None]:
+    """Name the jobs of a block, for the Spark UI and for counting them."""
+    context = spark.sparkContext
+    before = context.getLocalProperty("spark.jobGroup.id")
+    context.setJobGroup(f"scoreline:{name}", f"scoreline {name}")
+    try:
+        yield
+    finally:
+        context.setLocalProperty("spark.jobGroup.id", before)
+
+
+def task_seconds(spark: SparkSession) -> float:
+    """Seconds that tasks have occupied cores since the application began, over all executors."""
+    executors = spark.sparkContext._jsc.sc().statusStore().executorList(False)
+    return sum(executors.apply(i).totalDuration() for i in range(executors.size())) / 1000

@@ -1,0 +1,94 @@
+"""Each run as an MLflow run: counts, drift and timings as metrics, the record and the page as artifacts.
+
+What is published is published: a tracking server that fails leaves a warning, never another exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines.records import DriftFinding, RunRecord
+
+_NOT_IN_A_METRIC_NAME = re.compile(r"[^\w\-. :/]")
+
+
+def log_run(
+    record: RunRecord, drift: Sequence[DriftFinding], page: str, tracking_uri: str
+) -> str | None:
+    """Log a run into the experiment of the pipeline's name; returns a warning, or None.
+
+    Args:
+        page: the HTML page of the run.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    try:
+        _log(record, drift, page, tracking_uri)
+    except Exception as error:  # MLflow raises its own, requests', SQLAlchemy's and the stores' errors
+        first = (str(error).splitlines() or [""])[0][:200]
+        return f"the run could not be logged to MLflow: {type(error).__name__}: {first}"
+    return None
+
+
+def _log(record: RunRecord, drift: Sequence[DriftFinding], page: str, tracking_uri: str) -> None:
+    from mlflow import MlflowClient
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+
+    client = MlflowClient(tracking_uri)
+    experiment = client.get_experiment_by_name(record.name)
+    experiment_id = experiment.experiment_id if experiment else client.create_experiment(record.name)
+    run = client.create_run(experiment_id, run_name=f"{record.run_date} {record.run_id}", tags=_tags(record))
+    run_id, now = run.info.run_id, run.info.start_time
+    metrics = [Metric(k, v, now, 0) for k, v in _metrics(record, drift).items()]
+    for start in range(0, len(metrics), 1000):
+        client.log_batch(run_id, metrics[start : start + 1000])
+    client.log_batch(run_id, params=[Param(k, str(v)) for k, v in _params(record).items()], tags=[
+        RunTag("mlflow.note.content", f"{record.status}: {record.rows}")])  # fmt: skip
+    dataset = Dataset(
+        name=record.inputs.get("path", "input"),
+        digest=record.inputs.get("digest", "")[:36],
+        source_type=record.inputs.get("format", "file"),
+        source=json.dumps({"uri": record.inputs.get("path", "")}),
+        profile=json.dumps({"num_rows": record.rows.get("read", 0), "files": record.inputs.get("files", 0)}),
+    )
+    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "scoring")])])
+    client.log_dict(run_id, record.to_dict(), "record.json")
+    client.log_text(run_id, page, "report.html")
+    client.set_terminated(run_id, "FINISHED" if record.exit_code in (0, 10) else "FAILED")
+
+
+def _tags(record: RunRecord) -> dict[str, str]:
+    model = record.model
+    return {
+        "scoreline.run_id": record.run_id,
+        "scoreline.run_date": record.run_date,
+        "scoreline.status": record.status,
+        "scoreline.model": f"models:/{model.get('name')}/{model.get('version')}",
+        "scoreline.model_digest": str(model.get("digest")),
+    }
+
+
+def _params(record: RunRecord) -> Mapping[str, Any]:
+    return {"run_date": record.run_date, **{f"model_{k}": v for k, v in record.model.items() if v is not None}}
+
+
+def _metrics(record: RunRecord, drift: Sequence[DriftFinding]) -> dict[str, float]:
+    metrics: dict[str, float] = {f"rows.{k}": float(v) for k, v in record.rows.items()}
+    metrics |= {f"seconds.{k}": float(v) for k, v in record.seconds.items()}
+    metrics |= {f"quarantined_by.{_clean(k)}": float(v) for k, v in record.quarantined_by.items()}
+    for key in ("rows_per_second", "core_seconds", "peak_worker_rss_mb"):
+        if (value := getattr(record, key)) is not None:
+            metrics[key] = float(value)
+    for finding in drift:
+        for statistic in ("js_distance", "wasserstein_distance", "population_stability_index"):
+            value = getattr(finding, statistic)
+            if value is not None:
+                metrics[f"drift.{statistic}.{_clean(finding.column_name)}"] = float(value)
+    return metrics
+
+
+def _clean(name: str) -> str:
+    return _NOT_IN_A_METRIC_NAME.sub("_", name)[:200]
