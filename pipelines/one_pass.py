@@ -22,10 +22,10 @@ from pipelines.errors import ConfigInvalid
 from pipelines.expectations import SuitePlan
 from pipelines.profiles import ColumnSpec
 from pipelines.records import ModelColumn, ResolvedModel
-from pipelines.rules import RowRule, critical_bits
+from pipelines.rules import UNREADABLE, RowRule, broken_any, critical_bits, guarded
 from pipelines.scoring import Scorer, WorkerState, merge_states
 from pipelines.screening import Screen
-from pipelines.source import SourceTable
+from pipelines.source import FILE, RAW, SourceTable
 
 _SLICE = 10  # bits counted together: at most 2**10 distinct values, which approx_top_k counts exactly
 
@@ -44,6 +44,11 @@ class Measured:
     output_counts: Mapping[str, int]
     input_aggregates: Mapping[str, Any]
     output_aggregates: Mapping[str, Any]
+
+    @property
+    def readable(self) -> int:
+        """Rows whose values could be judged: all but malformed records."""
+        return self.read - self.input_counts.get(UNREADABLE, 0)
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,11 @@ def condition_counts(plan: SuitePlan, by_rule: Mapping[str, int]) -> dict[str, i
     return {c.key: counts[c.key] if c.key in counts else by_rule[c.key] for c in plan.conditions}
 
 
+def readable(table: SourceTable) -> DataFrame:
+    """The rows that the input suite judges, for expectations that need a pass of their own."""
+    return table.frame.where(~broken_any(table.rules)).drop(RAW, FILE)
+
+
 def _built(column: Column) -> Any:
     return lambda: column
 
@@ -123,14 +133,17 @@ def assemble(
     specs: Sequence[ColumnSpec],
 ) -> OnePass:
     """Declare the whole plan; nothing runs."""
-    before = (*table.rules, *binding.rules, *suite_rules(suites[0], "input"))
+    before = guarded((*table.rules, *binding.rules, *suite_rules(suites[0], "input")))
     after = suite_rules(suites[1], "output")
     outputs = scoring.output_columns(config.model.predict, model.outputs)
     kept = tuple(dict.fromkeys((*config.source.key, *config.source.carry)))
     screen = Screen(table.schema, before, after, kept, outputs)
 
     at_source, at_end = Observation(), Observation()
-    frame = table.frame.observe(at_source, F.count(F.lit(1)).alias("rows"), *_aggregates(suites[0]))
+    frame = table.frame
+    if table.rules and suites[0] and suites[0].aggregates:
+        frame = screening.set_aside(frame, screen)
+    frame = frame.observe(at_source, F.count(F.lit(1)).alias("rows"), *_aggregates(suites[0]))
     frame = _scored(spark, config, model, screening.mark(frame, screen), screen, binding, specs)
     frame = screening.mark_outputs(screening.flatten(frame, screen, "__scored"), screen)
     frame = frame.observe(at_end, F.collect_list("__state").alias("states"), *_slices(screen), *_aggregates(suites[1]))

@@ -56,7 +56,7 @@ _KINDS: Mapping[str, Kind] = {
     "string": "categorical",
 }
 _SIGN_OFF = np.int64(2**63 - 1)
-_GOLDEN, _MIX_A, _MIX_B = (np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_GOLDEN, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 
 
 @dataclass(frozen=True)
@@ -667,12 +667,10 @@ def _ladder(a: Ladder, b: Ladder) -> Ladder:
 
 
 def _scrambled(bits: Hashes) -> Hashes:
-    """A 64-bit mixing hash (xor-shift and multiply, twice)."""
+    """A 64-bit hash whose high bits depend on all bits (multiply and xor-shift, twice)."""
     mixed = bits * _GOLDEN
     mixed ^= mixed >> np.uint64(32)
-    mixed *= _MIX_A
-    mixed ^= mixed >> np.uint64(29)
-    mixed *= _MIX_B
+    mixed *= _MIX
     return mixed
 
 

@@ -6,8 +6,9 @@ never NULL: a value rule lets NULL pass, and that a value must be there is a rul
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -15,6 +16,7 @@ from pyspark.sql import functions as F
 from pipelines.records import Stage
 
 BITS = 60  # per bigint column: a multiple of ten, well below the sign bit
+UNREADABLE = "#unreadable"
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,32 @@ def broken_names(masks: Sequence[Column], rules: Sequence[RowRule]) -> Column:
         if rule.reported
     ]
     return F.array_compact(F.array(*named)) if named else F.array().cast("array<string>")
+
+
+def broken_any(rules: Sequence[RowRule]) -> Column:
+    """Whether a row breaks one of these rules, asked of the row itself and not of its mask."""
+    return functools.reduce(Column.__or__, (never_null(r.predicate()) for r in rules), F.lit(False))
+
+
+def guarded(rules: Sequence[RowRule]) -> tuple[RowRule, ...]:
+    """The same rules, and one more where some are about reading: it is only counted, once for every record
+    that could not be read. :func:`guard` sets its bit."""
+    if not any(r.stage == "read" for r in rules):
+        return tuple(rules)
+    return (RowRule(UNREADABLE, "read", lambda: F.lit(False), critical=False, reported=False), *rules)
+
+
+def guard(masks: Sequence[Column], rules: Sequence[RowRule]) -> list[Column]:
+    """The masks, in which a record that could not be read breaks no rule on values: it has none."""
+    if not rules or rules[0].name != UNREADABLE:
+        return list(masks)
+    reading = [replace(r, critical=r.stage == "read") for r in rules]
+    unreadable = broken(masks, reading)
+    kept = [
+        F.when(unreadable, m.bitwiseAND(F.lit(b))).otherwise(m)
+        for m, b in zip(masks, critical_bits(reading), strict=True)
+    ]
+    return [kept[0].bitwiseOR(unreadable.cast("bigint")), *kept[1:]]
 
 
 def _mask(rules: Sequence[RowRule]) -> Column:

@@ -26,7 +26,16 @@ from pyspark.sql.types import (
 )
 
 from pipelines.records import ModelColumn
-from pipelines.rules import RowRule, broken, broken_names, column, mask_columns, masks_needed
+from pipelines.rules import (
+    RowRule,
+    broken,
+    broken_any,
+    broken_names,
+    column,
+    guard,
+    mask_columns,
+    masks_needed,
+)
 
 OUTCOME = "scoreline_outcome"
 SCORED, QUARANTINED = "scored", "quarantined"
@@ -60,17 +69,32 @@ class Screen:
         return [f"__after{i}" for i in range(masks_needed(self.after))]
 
 
+def set_aside(frame: DataFrame, screen: Screen) -> DataFrame:
+    """Keep what was read under private names, and make every value of an unreadable record NULL, so that an
+    aggregate over the table ignores it."""
+    readable = ~broken_any([r for r in screen.before if r.stage == "read" and r.critical])
+    private = [column(n).alias(f"__s{i}") for i, n in enumerate(_names(screen))]
+    public = [F.when(readable, column(n)).alias(n) for n in screen.schema.names]
+    return frame.select(*private, *public, _RAW, _FILE)
+
+
 def mark(frame: DataFrame, screen: Screen) -> DataFrame:
     """Add the mask columns of the rules on inputs."""
     masks = zip(screen.masks, mask_columns(screen.before), strict=True)
-    return frame.select("*", *(mask.alias(name) for name, mask in masks))
+    marked = frame.select("*", *(mask.alias(name) for name, mask in masks))
+    guarded = guard([F.col(m) for m in screen.masks], screen.before)
+    rest = [column(n) for n in frame.columns]
+    return marked.select(*rest, *(mask.alias(name) for name, mask in zip(screen.masks, guarded, strict=True)))
 
 
 def flatten(frame: DataFrame, screen: Screen, scored: str) -> DataFrame:
-    """Source columns under private names, and the table of predictions beside them: key and carried columns
+    """Source columns under private names (unless :func:`set_aside` gave them these), and the table of predictions beside them: key and carried columns
     and outputs, all NULL where there is no prediction."""
     predicted = ~broken([F.col(m) for m in screen.masks], screen.before) & F.col(f"{scored}.error").isNull()
-    private = [column(n).alias(f"__s{i}") for i, n in enumerate(_names(screen))]
+    aside = "__s0" in frame.columns
+    private = [
+        F.col(f"__s{i}") if aside else column(n).alias(f"__s{i}") for i, n in enumerate(_names(screen))
+    ]
     kept = [F.when(predicted, column(n)).alias(n) for n in screen.kept]
     outputs = [F.when(predicted, F.col(f"{scored}.`{c.name}`")).alias(c.name) for c in screen.outputs]
     state = [F.col(f"{scored}.error").alias(_ERROR), F.col(f"{scored}.state").alias("__state")]
@@ -80,7 +104,9 @@ def flatten(frame: DataFrame, screen: Screen, scored: str) -> DataFrame:
 def mark_outputs(frame: DataFrame, screen: Screen) -> DataFrame:
     """Add the mask columns of the rules on predictions; rows without one break none."""
     masks = zip(screen.output_masks, mask_columns(screen.after), strict=True)
-    return frame.select("*", *(F.when(F.col("__predicted"), m).otherwise(F.lit(0)).alias(n) for n, m in masks))
+    return frame.select(
+        "*", *(F.when(F.col("__predicted"), m).otherwise(F.lit(0)).alias(n) for n, m in masks)
+    )
 
 
 def split(frame: DataFrame, screen: Screen, model_id: str, timestamp: Column) -> DataFrame:
@@ -103,11 +129,17 @@ def unpack(spark: SparkSession, path: str | None, screen: Screen, model_id: str)
     fields.append(StructField(_ERROR, StringType()))
     fields += [StructField(m, LongType()) for m in (*screen.masks, *screen.output_masks)]
     row = F.from_json(F.col("model_id"), StructType(fields), _JSON)
-    packed = spark.read.schema("model_id string").parquet(path) if path else spark.createDataFrame([], "model_id string")
+    packed = (
+        spark.read.schema("model_id string").parquet(path)
+        if path
+        else spark.createDataFrame([], "model_id string")
+    )
     frame = packed.select(row.alias("r"))
     before = [F.coalesce(F.col(f"r.{m}"), F.lit(0)) for m in screen.masks]
     after = [F.coalesce(F.col(f"r.{m}"), F.lit(0)) for m in screen.output_masks]
-    return frame.select(*_restored(screen), *_reasons(screen, before, after), F.lit(model_id).alias("model_id"))
+    return frame.select(
+        *_restored(screen), *_reasons(screen, before, after), F.lit(model_id).alias("model_id")
+    )
 
 
 def _reasons(screen: Screen, before: list[Column], after: list[Column]) -> list[Column]:
@@ -120,7 +152,9 @@ def _reasons(screen: Screen, before: list[Column], after: list[Column]) -> list[
         .otherwise("output")
     )
     names = F.concat(
-        broken_names(before, screen.before), F.array_compact(F.array(error)), broken_names(after, screen.after)
+        broken_names(before, screen.before),
+        F.array_compact(F.array(error)),
+        broken_names(after, screen.after),
     )
     return [stage.alias("stage"), names.alias("reasons")]
 

@@ -2,8 +2,8 @@
 
     python3 scripts/bootstrap.py requirements-dev.lock
 
-Runs on a bare Python 3.11 or newer; ``make`` calls it before every target. What is in place is not done again: a
-stamp in the environment says which lock file, interpreter and place it was made from.
+Runs on a bare Python; ``make`` calls it before every target. What is in place is not done again: a stamp in
+the environment says which lock file, interpreter and place it was made from.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ JAVA_LOCK = ROOT / "requirements-java.lock"
 INCLUDES = {"requirements-dev.lock": ["requirements.lock"]}
 INPUTS = ["setup.cfg", "pyproject.toml", "requirements-java.lock", "scripts/bootstrap.py"]
 
-SPARK_ENV = """# Written by scripts/bootstrap.py. Sourced by spark-submit, and by PySpark when it starts its JVM.
+SPARK_ENV = """# Written by scripts/bootstrap.py. Sourced whenever Spark starts a JVM.
 PYSPARK_PYTHON="${{PYSPARK_PYTHON:-{python}}}"
 eval "$('{python}' -m pipelines.java)"
 """
@@ -82,7 +82,7 @@ def _create_environment() -> None:
     except (subprocess.CalledProcessError, ImportError):
         sys.exit(
             f"bootstrap: {sys.executable} cannot create a virtual environment with pip.\n"
-            "bootstrap: install its venv module (Debian and Ubuntu: apt-get install python3-venv), then try again."
+            "bootstrap: install its venv module (Debian, Ubuntu: apt-get install python3-venv), try again."
         )
 
 
@@ -132,7 +132,8 @@ def _say(text: str) -> None:
 if __name__ == "__main__":
     if not (3, 11) <= sys.version_info[:2] < (3, 13):
         sys.exit(
-            f"bootstrap: found Python {sys.version.split()[0]}, expected 3.11 or 3.12: make PYTHON=python3.12 …"
+            f"bootstrap: found Python {sys.version.split()[0]}, expected 3.11 or 3.12:"
+            " make PYTHON=/path/to/python3.12 …"
         )
     if len(sys.argv) != 2:
         sys.exit("usage: bootstrap.py requirements.lock | requirements-dev.lock")

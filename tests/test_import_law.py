@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A module is the first name below `pipelines`; the files of a package are one module. A new module belongs here.
+# A module is the first name below `pipelines`; a package is one module. A new one belongs here.
 LAYERS: dict[str, set[str]] = {
     "words": {"errors", "records", "java"},
     "rules": {
@@ -116,7 +116,7 @@ def layer_of(module: str) -> str | None:
 
 
 def resolve(found: Import, modules: set[str]) -> str | None:
-    """The module that is imported; a name in ``from pipelines import name`` that is no module is the facade's."""
+    """The module that is imported; a name from ``pipelines`` that is no module is the facade's."""
     module = module_of(found.target)
     return module if module is None or module in modules or layer_of(module) else "__init__"
 
@@ -169,7 +169,7 @@ def library_faults(found: Import) -> Iterator[str]:
 
 
 def owned(file: str, owner: str) -> bool:
-    """``pipelines.x.`` owns all files of package x; ``pipelines.x`` is one file, or the package of that name."""
+    """``pipelines.x.`` owns all files of package x; ``pipelines.x`` is one file or the package."""
     return file.startswith(owner) if owner.endswith(".") else file == owner or file.startswith(f"{owner}.")
 
 

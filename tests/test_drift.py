@@ -1,0 +1,392 @@
+"""Drift: the statistics are SciPy's, the verdicts hold still without drift and move with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.spatial.distance import jensenshannon
+
+from pipelines import drift
+from pipelines.drift import Thresholds, compare, distributions
+from pipelines.errors import ConfigInvalid
+from pipelines.profiles import (
+    ColumnSpec,
+    TableProfile,
+    baseline_from_pandas,
+    freeze,
+    load_baseline,
+)
+from pipelines.records import DriftFinding
+
+LOOSE = {"rel": 1e-9, "abs": 1e-12}
+
+
+def baseline(**columns: Any) -> TableProfile:
+    return load_baseline(baseline_from_pandas(pd.DataFrame(columns)))
+
+
+def window(reference: TableProfile, **columns: Any) -> TableProfile:
+    profile = TableProfile.empty(reference.specs)
+    profile.update(
+        {
+            name: values if isinstance(values, pa.Array) else np.asarray(values)
+            for name, values in columns.items()
+        }
+    )
+    return profile
+
+
+def finding(reference: Any, current: Any, thresholds: Thresholds | None = None) -> DriftFinding:
+    base = baseline(x=reference)
+    return compare(base, window(base, x=current), thresholds)[1]
+
+
+def discrete_pairs() -> list[tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(11)
+    return [
+        (rng.poisson(4, 900), rng.poisson(5, 700).clip(0, 8)),
+        (rng.integers(0, 2, 300), rng.integers(0, 2, 4_000)),
+        (rng.choice([-2.5, 0.0, 1e3], 500), rng.choice([-2.5, 0.0, 1e3], 200, p=[0.7, 0.2, 0.1])),
+        (np.repeat(np.arange(200), 5), np.arange(100)),
+    ]
+
+
+@pytest.mark.parametrize(("ref", "cur"), discrete_pairs())
+def test_statistics_of_discrete_numbers_are_those_of_scipy(ref, cur):
+    cur = cur[np.isin(cur, ref)]
+    found = finding(ref, cur)
+    ks = stats.ks_2samp(ref, cur, method="asymp")
+    assert found.error_bound == 0
+    assert found.wasserstein_distance == pytest.approx(
+        stats.wasserstein_distance(ref, cur) / ref.std(ddof=1), **LOOSE
+    )
+    assert found.ks_statistic == pytest.approx(ks.statistic, **LOOSE)
+    assert found.ks_pvalue == pytest.approx(
+        stats.kstwobign.sf(ks.statistic * np.sqrt(len(ref) * len(cur) / (len(ref) + len(cur)))), **LOOSE
+    )
+    assert found.avg_delta == pytest.approx(cur.mean() - ref.mean(), **LOOSE)
+
+
+@pytest.mark.parametrize(("ref", "cur"), discrete_pairs()[:3])
+def test_js_distance_of_few_values_is_scipys_in_base_2(ref, cur):
+    values = np.unique(ref)
+    cur = cur[np.isin(cur, ref)]
+    p, q = ([(side == v).sum() for v in values] for side in (ref, cur))
+    assert finding(ref, cur).js_distance == pytest.approx(jensenshannon(p, q, base=2), **LOOSE)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1).filter(
+        lambda c: all(map(any, zip(*c, strict=True)))
+    )
+)
+def test_js_distance_is_scipys_symmetric_and_between_0_and_1(counts):
+    p, q = np.array(counts).T
+    found = drift.js_distance(p, q)
+    assert found == pytest.approx(jensenshannon(p, q, base=2), rel=1e-6, abs=1e-7)
+    assert found == drift.js_distance(q, p)
+    assert 0 <= found <= 1 + 1e-12
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_statistics_of_categories_are_those_of_scipy(seed):
+    rng = np.random.default_rng(seed)
+    names = np.array(list("abcdef"))
+    ref, cur = rng.choice(names, 600), rng.choice(names, 400, p=[0.3, 0.3, 0.1, 0.1, 0.1, 0.1])
+    p, q = ([(side == v).sum() for v in names] for side in (ref, cur))
+    found = finding(ref, cur)
+    chi = stats.chi2_contingency([p, q], correction=False)
+    shares = np.array(p) / 600 - np.array(q) / 400
+    assert found.chi_squared_statistic == pytest.approx(chi.statistic, **LOOSE)
+    assert found.chi_squared_pvalue == pytest.approx(chi.pvalue, **LOOSE)
+    assert found.js_distance == pytest.approx(jensenshannon(p, q, base=2), **LOOSE)
+    assert found.tv_distance == pytest.approx(np.abs(shares).sum() / 2, **LOOSE)
+    assert found.l_infinity_distance == pytest.approx(np.abs(shares).max(), **LOOSE)
+
+
+CONTINUOUS = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "lognormal": lambda rng, n: rng.lognormal(size=n),
+    "t with 3 degrees": lambda rng, n: rng.standard_t(3, n),
+    "large offset": lambda rng, n: 1e9 + rng.normal(size=n),
+}
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, 4.0])
+@pytest.mark.parametrize("draw", CONTINUOUS.values(), ids=CONTINUOUS)
+def test_statistics_of_continuous_numbers_are_scipys_within_the_stated_bound(draw, shift):
+    rng = np.random.default_rng(2)
+    ref, cur = draw(rng, 5_000), draw(rng, 3_000) + shift
+    base = baseline(x=ref)
+    states = base.columns["x"], window(base, x=cur).columns["x"]
+    ks, area = drift.kolmogorov_smirnov(*states), drift.wasserstein(*states)
+    assert -1e-12 <= stats.ks_2samp(ref, cur).statistic - ks.value <= ks.bound + 1e-12
+    assert abs(stats.wasserstein_distance(ref, cur) - area.value) <= area.bound
+    assert ks.bound < 0.02
+    assert area.bound < 0.15 * ref.std()
+
+
+def mixed_columns(seed: int, n: int, shift: float = 0.0) -> dict[str, Any]:
+    """Twenty columns of many shapes; ``shift`` is in standard deviations of ``n0``."""
+    rng = np.random.default_rng([seed, n])
+    numbers: dict[str, Any] = {f"n{i}": rng.normal(size=n) for i in range(9)}
+    numbers["n0"] = numbers["n0"] + shift
+    return numbers | {
+        "lognormal": rng.lognormal(size=n),
+        "heavy": rng.standard_t(2, n),
+        "uniform": rng.random(n),
+        "counts": rng.poisson(3, n),
+        "mostly zero": np.where(rng.random(n) < 0.9, 0.0, rng.normal(size=n)),
+        "gaps": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)),
+        "offset": 1e9 + rng.normal(size=n),
+        "flag": rng.random(n) < 0.02,
+        "kind": rng.choice(list("abcdef"), n),
+        "rare": rng.choice(list("xyz"), n, p=[0.98, 0.015, 0.005]),
+        "names": np.char.add("v", np.minimum(rng.zipf(1.5, n), 500).astype(str)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("n_ref", "n_cur", "trials"),
+    [(200, 200, 40), (5_000, 500, 20), (2_000, 10_000, 10), (20_000, 100_000, 2)],
+)
+def test_resamples_without_drift_raise_at_most_five_percent_false_alarms_per_table(n_ref, n_cur, trials):
+    alarms = 0
+    for seed in range(trials):
+        base = baseline(**mixed_columns(seed, n_ref))
+        found = compare(base, window(base, **mixed_columns(seed + 1_000, n_cur)))
+        alarms += any(f.verdict == "drift" for f in found)
+    assert alarms <= 0.05 * trials
+
+
+@pytest.mark.parametrize(
+    ("n_ref", "n_cur"), [(500, 500), (10_000, 500), (500, 20_000), (2_000, 2_000), (50_000, 50_000)]
+)
+def test_a_shift_of_one_standard_deviation_is_flagged_and_the_other_columns_are_not(n_ref, n_cur):
+    base = baseline(**mixed_columns(1, n_ref))
+    found = compare(base, window(base, **mixed_columns(2, n_cur, shift=1.0)))
+    assert [f.column_name for f in found if f.verdict == "drift"] == ["n0"]
+
+
+@pytest.mark.parametrize("n", [2_000, 20_000, 200_000])
+@pytest.mark.parametrize(("shift", "verdict"), [(0.05, "ok"), (0.5, "drift")])
+def test_the_verdict_on_a_shift_is_the_same_at_every_size(n, shift, verdict):
+    rng = np.random.default_rng(n)
+    assert finding(rng.normal(size=n), rng.normal(size=n) + shift).verdict == verdict
+
+
+@pytest.mark.parametrize(("n_ref", "n_cur"), [(50, 50), (10_000, 50), (50, 10_000), (300, 300)])
+def test_few_rows_without_drift_are_insufficient_data(n_ref, n_cur):
+    rng = np.random.default_rng(4)
+    assert finding(rng.normal(size=n_ref), rng.normal(size=n_cur)).verdict == "insufficient_data"
+
+
+def test_eight_rows_are_enough_when_nothing_is_as_it_was():
+    assert finding(np.random.default_rng(0).normal(size=5_000), np.full(8, 50.0)).verdict == "drift"
+
+
+@given(st.lists(st.floats(-1e6, 1e6) | st.none() | st.just(float("inf")), min_size=1, max_size=40))
+def test_a_column_does_not_drift_from_itself(values):
+    base = load_baseline(
+        baseline_from_pandas(pd.DataFrame({"x": pd.array(values, "Float64"), "w": [str(v) for v in values]}))
+    )
+    for found in compare(base, base):
+        distances = (
+            found.js_distance,
+            found.wasserstein_distance,
+            found.population_stability_index,
+            found.ks_statistic,
+        )
+        assert all(d in (0, None) for d in distances)
+        assert all(d in (0, None) for d in (found.avg_delta, found.percent_null_delta, found.tv_distance))
+        assert found.verdict != "drift"
+
+
+@pytest.mark.parametrize(
+    "current",
+    [
+        pytest.param([None] * 3_000, id="all missing"),
+        pytest.param([1e9] * 3_000, id="above everything"),
+        pytest.param([-1e9] * 3_000, id="below everything"),
+        pytest.param([float("inf")] * 3_000, id="infinite"),
+        pytest.param([float("nan")] * 3_000, id="not a number"),
+        pytest.param([0.0] * 3_000, id="constant"),
+        pytest.param([1.0, None] * 1_500, id="half missing"),
+    ],
+)
+def test_gross_changes_of_numbers_drift(current):
+    base = baseline(x=np.random.default_rng(0).normal(size=3_000))
+    found = compare(base, window(base, x=pa.array(current, pa.float64())))[1]
+    assert found.verdict == "drift"
+
+
+def test_the_largest_doubles_overflow_no_verdict():
+    rng = np.random.default_rng(0)
+    found = finding(rng.choice([-1e308, 1e308], 2_000) * rng.random(2_000), rng.random(2_000))
+    assert (found.verdict, found.wasserstein_distance) == ("drift", None)
+
+
+def test_a_single_far_value_is_no_drift():
+    rng = np.random.default_rng(0)
+    found = finding(rng.normal(size=5_000), np.append(rng.normal(size=4_999), 1e6))
+    assert (found.verdict, found.statistic) == ("ok", "wasserstein_distance")
+    assert found.wasserstein_distance > 100
+
+
+def test_a_constant_reference_is_judged_without_its_zero_deviation():
+    same, other = finding(np.ones(2_000), np.ones(2_000)), finding(np.ones(2_000), np.full(2_000, 1.01))
+    assert (same.verdict, same.wasserstein_distance) == ("ok", 0.0)
+    assert (other.verdict, other.wasserstein_distance, other.statistic) == ("drift", None, "js_distance")
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.0, "ok"), (0.1, "drift")])
+def test_an_unseen_category_has_a_bin_of_its_own(share, verdict):
+    rng = np.random.default_rng(0)
+    current = np.where(rng.random(5_000) < share, "new", rng.choice(list("ab"), 5_000))
+    assert finding(rng.choice(list("ab"), 5_000), current).verdict == verdict
+
+
+def test_rare_reference_categories_share_a_cell_with_unseen_ones():
+    reference = ["a"] * 5_000 + [f"once-{i}" for i in range(150)]
+    current = ["a"] * 5_000 + [f"other-{i}" for i in range(150)]
+    found = finding(reference, current)
+    assert (found.js_distance, found.verdict) == (0.0, "ok")
+
+
+def test_thresholds_of_a_column_override_those_of_the_table():
+    rng = np.random.default_rng(0)
+    ref, cur = rng.normal(size=5_000), rng.normal(size=5_000) + 0.5
+    own = Thresholds(columns={"x": {"js_distance": 0.9, "wasserstein": 2.0}})
+    assert [finding(ref, cur, t).verdict for t in (None, own)] == ["drift", "ok"]
+    half = finding(ref, cur, Thresholds(columns={"x": {"wasserstein": 2.0}}))
+    assert (half.verdict, half.statistic, half.threshold) == ("drift", "js_distance", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("drifting", "share", "verdict"),
+    [(0, 0.5, "ok"), (1, 0.5, "ok"), (2, 0.5, "drift"), (1, 0.25, "drift"), (0, 0.0, "ok")],
+)
+def test_the_table_drifts_with_its_share_of_drifting_columns(drifting, share, verdict):
+    rng = np.random.default_rng(0)
+    base = baseline(**{f"c{i}": rng.normal(size=3_000) for i in range(4)})
+    current = window(base, **{f"c{i}": rng.normal(size=3_000) + (i < drifting) for i in range(4)})
+    table, *columns = compare(base, current, Thresholds(dataset_share=share))
+    assert (table.column_name, table.verdict) == (drift.TABLE, verdict)
+    assert [f.verdict for f in columns] == ["drift"] * drifting + ["ok"] * (4 - drifting)
+
+
+@pytest.mark.parametrize(
+    ("columns", "verdict"),
+    [
+        (["drift", "ok", "ok", "ok"], "ok"),
+        (["drift", "drift", "ok", "insufficient_data"], "drift"),
+        (["drift", "insufficient_data", "insufficient_data", "insufficient_data"], "insufficient_data"),
+        (["ok", "ok", "ok", "insufficient_data"], "ok"),
+        (["insufficient_data"], "insufficient_data"),
+        ([], "insufficient_data"),
+    ],
+)
+def test_columns_that_could_not_be_judged_never_tip_the_table(columns, verdict):
+    assert drift._table_verdict(columns, 0.5) == verdict
+
+
+def test_columns_that_went_or_came_are_told_and_not_judged():
+    base = baseline(a=np.arange(1_000), gone=np.arange(1_000))
+    current = TableProfile.empty([*base.specs, ColumnSpec("new", "numeric", "double")])
+    current.update({"a": np.arange(1_000), "new": np.arange(1_000.0)})
+    table, *columns = compare(base, current, drift_type="CONSECUTIVE")
+    assert {f.column_name: f.verdict for f in columns} == {
+        "a": "ok",
+        "gone": "insufficient_data",
+        "new": "insufficient_data",
+    }
+    assert (table.non_null_columns_added, table.non_null_columns_missing, table.drift_type) == (
+        1,
+        1,
+        "CONSECUTIVE",
+    )
+
+
+def test_deltas_are_window_minus_reference_in_percent():
+    found = finding([0.0, 1.0, 2.0, None], [0.0, 0.0, 5.0, 5.0])
+    deltas = (
+        found.count_delta,
+        found.percent_null_delta,
+        found.percent_zeros_delta,
+        found.percent_distinct_delta,
+    )
+    assert deltas == (0, -25.0, 25.0, -25.0)
+    assert found.avg_delta == 1.5
+
+
+def test_profiles_on_different_bins_are_not_compared():
+    base, other = baseline(x=[1.0, 2.0]), baseline(x=[1.0, 3.0])
+    with pytest.raises(ConfigInvalid, match="Column 'x' was counted on different bins"):
+        compare(base, other)
+
+
+def test_a_free_window_serves_as_the_next_reference():
+    rng = np.random.default_rng(0)
+    first = TableProfile.empty([ColumnSpec("x", "numeric", "double")])
+    first.update({"x": rng.normal(size=20_000)})
+    frozen = freeze(first)
+    verdicts = [
+        compare(frozen, window(frozen, x=rng.normal(size=20_000) + s), None, "CONSECUTIVE")[1].verdict
+        for s in (0, 0.5)
+    ]
+    assert verdicts == ["ok", "drift"]
+
+
+def test_the_noise_of_the_wasserstein_distance_is_that_of_resamples():
+    rng = np.random.default_rng(0)
+    base = baseline(x=rng.normal(size=1_000))
+    noises = [
+        drift.wasserstein_noise(base.columns["x"], window(base, x=rng.normal(size=1_000)).columns["x"], 0.05)
+    ]
+    distances = [stats.wasserstein_distance(*rng.normal(size=(2, 1_000))) for _ in range(300)]
+    assert noises[0].expected == pytest.approx(np.mean(distances), rel=0.1)
+    assert noises[0].quantile == pytest.approx(np.quantile(distances, 0.95), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "values", [np.arange(5), np.random.default_rng(0).lognormal(size=3_000), np.full(9, np.nan)]
+)
+def test_distributions_of_numbers_have_at_most_twenty_bins_and_add_up(values):
+    base = baseline(x=values)
+    [shown] = distributions(
+        base, window(base, x=np.append(values[: len(values) // 2], [np.nan, 1e9, np.inf]))
+    )
+    assert len(shown.labels) == len(shown.baseline) == len(shown.current) <= 21
+    assert len(set(shown.labels)) == len(shown.labels)
+    assert sum(shown.baseline) == pytest.approx(1)
+    assert sum(shown.current) == pytest.approx(1)
+    assert shown.labels[-1] == "null"
+    assert shown.current[-2] > 0
+
+
+def test_distributions_of_categories_end_in_other_and_null():
+    base = baseline(x=[f"c{i:02d}" for i in range(20) for _ in range(20 - i)])
+    [shown] = distributions(base, window(base, x=pa.array(["c00", "new", None, None])))
+    assert shown.labels == (*(f"c{i:02d}" for i in range(12)), "other", "null")
+    assert shown.current == (0.25, *[0.0] * 11, 0.25, 0.5)
+    assert sum(shown.baseline) == pytest.approx(1)
+
+
+def test_an_empty_window_shows_no_shares_and_has_no_verdict():
+    base = baseline(x=[1.0, 2.0], w=["a", "b"])
+    empty = window(base)
+    assert [f.verdict for f in compare(base, empty)] == ["insufficient_data"] * 3
+    assert all(set(d.current) == {0.0} for d in distributions(base, empty))
+
+
+def test_times_are_labelled_as_times():
+    base = baseline(x=pd.date_range("2026-01-01", periods=3_000, freq="h"))
+    [shown] = distributions(base, base)
+    assert shown.labels[-2].startswith("> 2026-")
