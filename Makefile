@@ -1,8 +1,8 @@
 # Every target sets up what it needs in .venv; nothing has to be done first. `make` lists the targets.
 
 # The first interpreter that is new enough; `make PYTHON=/path/to/python3.12 …` overrides it.
-PYTHON ?= $(shell for name in python3 python3.12 python3.11 python; do \
-	"$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null \
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python; do \
+	"$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& echo "$$name" && break; done)
 PY := .venv/bin/python
 RUN := $(PYTHON) scripts/bootstrap.py requirements.lock
@@ -24,7 +24,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 python:
-	@test -n "$(PYTHON)" || { echo "No Python 3.11 or 3.12 on the PATH: install one, or make PYTHON=/path/to/it" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 on the PATH: install one, or make PYTHON=/path/to/it" >&2; exit 1; }
 
 setup: python
 	@$(RUN)

@@ -8,29 +8,35 @@ from __future__ import annotations
 
 import json
 import logging
-import os
+import signal
 import sys
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # spark-submit puts only this file's folder there
 
 import click
 
-from pipelines.errors import ScorelineError, UsageWrong
+from jobs.logs import SafeFormatter, log_to_stderr
+from jobs.streams import claim_stdout
+from pipelines.errors import ScorelineError, Stopped, UsageWrong
+
+log = logging.getLogger("scoreline")
 
 
 def main() -> None:
     """Run the command and leave with the exit code of the contract."""
-    line = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints is not the record
+    line = claim_stdout()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         code = command.main(standalone_mode=False, obj=line)
     except click.ClickException as error:
-        code = _report(line, UsageWrong(error.format_message(), hint="See --help."))
-    except click.exceptions.Abort:
-        code = 130
+        code = _refuse(line, UsageWrong(error.format_message(), hint="See --help."))
+    except click.exceptions.Abort as abort:  # click's word for KeyboardInterrupt
+        stopped = abort.__cause__ if isinstance(abort.__cause__, Stopped) else Stopped()
+        code = _refuse(line, stopped)
     line.flush()
     sys.exit(code)
 
@@ -46,69 +52,90 @@ def main() -> None:
 @click.option("--force", is_flag=True, help="Publish a superseding run for a date that is already published.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
-def command(line: Any, log_format: str, first: str | None, last: str | None, keep_going: bool, **options: Any) -> int:
+def command(line: TextIO, log_format: str, first: str | None, last: str | None, keep_going: bool, **options: Any) -> int:
     """Score one date (--run-date) or each date of a range (--from, --to)."""
-    _log_to_stderr(log_format)
+    form = log_to_stderr(log_format)
     try:
         days = _days(options.pop("run_date"), first, last)
-    except ScorelineError as error:
-        return _report(line, error)
-    records = []
+    except UsageWrong as error:
+        return _refuse(line, error)
+    records: list[dict[str, Any]] = []
     for day in days:
-        records.append(_one(day, **options))
+        records.append(_one(day, form, **options))
         if records[-1]["exit_code"] not in (0, 10) and not keep_going:
             break
-    print(json.dumps(_summary(records) if len(days) > 1 else records[0]), file=line)
-    return max((r["exit_code"] for r in records), default=0)
+    return _tell(line, _summary(records) if len(days) > 1 else records[0])
 
 
-def _one(day: str, path: str, overrides: tuple[str, ...], force: bool, dry_run: bool) -> dict[str, Any]:
+def _one(
+    day: str, form: SafeFormatter, path: str, overrides: tuple[str, ...], force: bool, dry_run: bool
+) -> dict[str, Any]:
     from pipelines import load_config, run_batch
 
     try:
         config = load_config(path, run_date=day, overrides=overrides)
+        form.secrets = config.secrets
         return run_batch(config, force=force, dry_run=dry_run).to_dict()
     except ScorelineError as error:
-        logging.getLogger("scoreline").error("%s", error, exc_info=error.exit_code == 70)
+        log.error("%s", error, exc_info=error.exit_code == 70)
         return error.record.to_dict() if error.record else _failure(error, day)
+    except Exception as error:  # ours, before there was a run to record it
+        log.exception("the run could not begin")
+        return _failure(ScorelineError(f"{type(error).__name__}: {error}", hint="The log has the stack trace."), day)
 
 
 def _days(run_date: str | None, first: str | None, last: str | None) -> list[str]:
     if run_date and not (first or last):
-        return [run_date]
+        return [_day("--run-date", run_date).isoformat()]
     if not (first and last) or run_date:
         raise UsageWrong("found neither --run-date nor --from with --to, or both.", hint="Give one or the other.")
-    try:
-        start, end = date.fromisoformat(first), date.fromisoformat(last)
-    except ValueError as error:
-        raise UsageWrong(f"--from/--to: {error}.", hint="Write dates as YYYY-MM-DD.") from error
+    start, end = _day("--from", first), _day("--to", last)
     if end < start:
         raise UsageWrong(f"--from {first} is after --to {last}.", hint="Swap them.")
     return [(start + timedelta(n)).isoformat() for n in range((end - start).days + 1)]
 
 
+def _day(option: str, text: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = None
+    if day is None or day.isoformat() != text:
+        raise UsageWrong(f"{option}: found {text!r}, expected a date such as 2026-11-22.", hint="Write YYYY-MM-DD.")
+    return day
+
+
 def _summary(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """One line for a range: ``runs`` are the records; the status is theirs where they all have the same."""
+    statuses = {r["status"] for r in records}
     worst = max(r["exit_code"] for r in records)
-    status = "published" if worst in (0, 10) else "failed"
+    status = statuses.pop() if len(statuses) == 1 else "published" if worst in (0, 10) else "failed"
     return {"name": records[0].get("name"), "status": status, "exit_code": worst, "runs": records}
 
 
-def _failure(error: ScorelineError, day: str | None = None) -> dict[str, Any]:
+def _failure(error: ScorelineError | Stopped, day: str | None = None) -> dict[str, Any]:
+    """The line of a run that has no record of its own."""
+    if error.record is not None:
+        found: dict[str, Any] = error.record.to_dict()
+        return found
     explained = {"class": type(error).__name__, "message": error.message, "hint": error.hint}
     return {"status": "failed", "exit_code": error.exit_code, "run_date": day, "error": explained}
 
 
-def _report(line: Any, error: ScorelineError) -> int:
-    print(error, file=sys.stderr)
-    print(json.dumps(_failure(error)), file=line)
-    return error.exit_code
+def _stop(number: int, frame: Any) -> None:
+    signal.signal(number, signal.SIG_DFL)  # who asks twice does not want to wait for the tidying up
+    raise Stopped(number)
 
 
-def _log_to_stderr(log_format: str) -> None:
-    text = '{"time":"%(asctime)s","level":"%(levelname)s","message":"%(message)s"}'
-    form = text if log_format == "json" else "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=form)
-    logging.getLogger("scoreline").setLevel(logging.INFO)
+def _refuse(line: TextIO, error: ScorelineError | Stopped) -> int:
+    log.error("%s %s", error.message, error.hint)
+    return _tell(line, _failure(error))
+
+
+def _tell(line: TextIO, content: dict[str, Any]) -> int:
+    """Print the line; returns its exit code."""
+    print(json.dumps(content), file=line)
+    return int(content["exit_code"])
 
 
 if __name__ == "__main__":

@@ -6,19 +6,33 @@ import logging
 import re
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from pipelines.config import Config
-from pipelines.errors import ScorelineError
+from pipelines.errors import ScorelineError, Stopped
 from pipelines.records import RunRecord
 
 log = logging.getLogger("scoreline")
+_SHORTEST_SECRET = 4  # a shorter one would be found everywhere
 _USERINFO = re.compile(r"(\w+://)[^/@\s:]+(:[^/@\s]*)?@")
 _SIGNED = re.compile(r"(?i)((?:x-amz-\w+|sig|token|password|secret|access_?key)=)[^&\s'\"]+")
+
+
+def mask(text: str, secrets: Iterable[str]) -> str:
+    """``text`` without the given secrets."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "***")
+    return text
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """``text`` without the given secrets, without passwords in URIs and without signatures in their queries."""
+    return _SIGNED.sub(r"\1***", _USERINFO.sub(r"\1***@", mask(text, secrets)))
 
 
 @dataclass
@@ -26,7 +40,7 @@ class Attempt:
     """Facts of one attempt as they become known; :meth:`record` freezes them.
 
     ``facts`` are fields of the record, ``detail`` is what only the page shows; ``task_seconds``: core
-    seconds that Spark tasks took.
+    seconds that Spark tasks took; ``published``: its outputs are visible, whatever fails from then on.
     ``clock`` gives the wall time of the record's ``started_at``; nothing published depends on it.
     """
 
@@ -37,6 +51,7 @@ class Attempt:
     warnings: list[str] = field(default_factory=list)
     detail: dict[str, Any] = field(default_factory=dict)
     task_seconds: float = 0.0
+    published: bool = False
 
     def __post_init__(self) -> None:
         self.started_at = self.clock().isoformat(timespec="milliseconds")
@@ -61,18 +76,15 @@ class Attempt:
 
     def redact(self, text: str) -> str:
         """``text`` without the secrets that came from the environment or stand in URIs."""
-        for secret in self.config.secrets:
-            text = text.replace(secret, "***")
-        return _SIGNED.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
+        return redact(text, self.config.secrets)
 
-    def record(self, status: Any, error: ScorelineError | None = None, exit_code: int = 0) -> RunRecord:
-        """The record as of now."""
+    def record(self, status: Any, error: ScorelineError | Stopped | None = None, exit_code: int = 0) -> RunRecord:
+        """The record as of now, free of secrets."""
         total = time.perf_counter() - self._start
-        read = self.facts.get("rows", {}).get("read")
-        facts = {k: v for k, v in self.facts.items() if k != "run_id"}
+        read = self.facts.get("rows", {}).get("read") if "score" in self.seconds else None
+        facts = {"run_id": "unknown", **{k: self._clean(v) for k, v in self.facts.items()}}
         return RunRecord(
             name=self.config.name,
-            run_id=self.facts.get("run_id", "unknown"),
             run_date=self.config.run_date.isoformat(),
             status=status,
             exit_code=error.exit_code if error else exit_code,
@@ -85,12 +97,16 @@ class Attempt:
             **facts,
         )
 
-    def _explained(self, error: ScorelineError) -> dict[str, str]:
-        return {
-            "class": type(error).__name__,
-            "message": self.redact(error.message),
-            "hint": self.redact(error.hint),
-        }
+    def _explained(self, error: ScorelineError | Stopped) -> dict[str, str]:
+        said = {"class": type(error).__name__, "message": error.message, "hint": error.hint}
+        return {k: self.redact(v) for k, v in said.items()}
+
+    def _clean(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.redact(value)
+        if isinstance(value, Mapping):
+            return {self._clean(k): self._clean(v) for k, v in value.items()}
+        return [self._clean(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def _cpu() -> float:

@@ -13,9 +13,9 @@ from pyspark.sql import SparkSession
 from pipelines import binding, failures, gates, ledger, one_pass, outcome, publish, registry, screening, session, source
 from pipelines.attempt import Attempt
 from pipelines.config import Config
-from pipelines.errors import DataRefused, DriftBlocked, ScorelineError
+from pipelines.errors import DataRefused, DriftBlocked, ScorelineError, Stopped
 from pipelines.profiles import TableProfile
-from pipelines.records import ResolvedModel, RunRecord
+from pipelines.records import InputFile, ResolvedModel, RunRecord
 
 
 def now() -> datetime:
@@ -53,9 +53,20 @@ def run_batch(
             run = _dry_run if dry_run else _publish_once
             return run(attempt, place, spark, force)
     except ScorelineError as error:
-        status = "refused" if isinstance(error, DataRefused) else "blocked" if isinstance(error, DriftBlocked) else "failed"
-        error.record = outcome.failed(attempt, place, error, status, dry_run)
+        error.record = outcome.failed(attempt, place, error, dry_run)
         raise
+    except KeyboardInterrupt as interrupt:
+        stopped = interrupt if isinstance(interrupt, Stopped) else Stopped()
+        stopped.record = outcome.failed(attempt, place, stopped, dry_run)
+        raise stopped from interrupt
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be done, known before Spark is started: a run that cannot be fails at once."""
+
+    files: tuple[InputFile, ...]
+    model: ResolvedModel
 
 
 @dataclass(frozen=True)
@@ -71,41 +82,58 @@ class _Plan:
 
 def _publish_once(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, force: bool) -> RunRecord:
     with publish.lock(place):
-        committed = publish.recover(place)
+        committed = publish.recover(place, force)
         if committed and not force:
             return outcome.already(attempt, place, committed)
-        with attempt.stage("start"):
-            spark = session.session(f"scoreline-{attempt.config.name}") if spark is None else spark
-            session.ship_code(spark)
+        work = _resolve(attempt)
+        spark = _start(attempt, spark)
         with session.settings(spark, session.RUN_SETTINGS), session.described(spark, attempt.config.name):
-            plan = _plan(attempt, place, spark)
+            plan = _plan(attempt, place, spark, work)
             staging = publish.open_staging(place, attempt.facts["run_id"])
             try:
                 return _score(attempt, plan, staging, committed)
-            except (Exception, KeyboardInterrupt) as error:
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    session.stop_jobs(spark, attempt.config.name)
                 kept = publish.discard(staging, keep_quarantine=isinstance(error, (DataRefused, DriftBlocked)))
                 attempt.facts["paths"] = {"quarantine": str(kept)} if kept else {}
                 raise
 
 
 def _dry_run(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, force: bool) -> RunRecord:
-    spark = session.session(f"scoreline-{attempt.config.name}") if spark is None else spark
+    work = _resolve(attempt)
+    spark = _start(attempt, spark)
     with session.settings(spark, session.RUN_SETTINGS):
-        _plan(attempt, place, spark).passes()
+        _plan(attempt, place, spark, work).passes()
     return attempt.record("dry_run")
 
 
-def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession) -> _Plan:
+def _resolve(attempt: Attempt) -> _Work:
     config = attempt.config
     with attempt.stage("resolve"):
+        files = source.list_files(config.source.path)
         model = registry.resolve(config.model, config.tracking)
         attempt.facts["model"] = outcome.identity(model)
         for text in model.warnings:
             attempt.warn(text)
+    return _Work(files, model)
+
+
+def _start(attempt: Attempt, spark: SparkSession | None) -> SparkSession:
+    with attempt.stage("start"):
+        spark = session.session(f"scoreline-{attempt.config.name}") if spark is None else spark
+        session.ship_code(spark)
+    return spark
+
+
+def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Work) -> _Plan:
+    config, model = attempt.config, work.model
     with attempt.stage("read"):
         kept = (*config.source.key, *config.source.carry)
         wanted = binding.wanted_types(model.inputs, config.source.columns, config.source.types)
-        table = source.read(spark, config.source, wanted)
+        table = source.read(spark, config.source, wanted, work.files)
+        for text in table.warnings:
+            attempt.warn(text)
         bound = binding.bind(model.inputs, table.schema, config.source.columns, kept)
         attempt.facts["inputs"] = {"path": config.source.path, "format": config.source.format, **table.summary}
         attempt.facts["inputs"]["config_digest"] = config.digest()
@@ -138,8 +166,9 @@ def _score(attempt: Attempt, plan: _Plan, staging: publish.Staging, base: Any) -
         outcome.metrics(attempt, plan.model, measured, plan.reference, findings, staging)
         gates.blocked(attempt)
     with attempt.stage("publish"):
-        publish.promote(staging, base, {"rows": attempt.facts["rows"], "model": attempt.facts["model"]})
-    return outcome.published(attempt, staging.slot, measured)
+        decided = outcome.decide(attempt, staging.slot, measured)
+        publish.promote(staging, base, {"record": decided.to_dict()})
+    return outcome.published(attempt, staging.slot, decided.exit_code)
 
 
 def _run_id(config: Config, model: ResolvedModel, table: source.SourceTable) -> str:

@@ -20,9 +20,9 @@ A statistic *drifts* when it exceeds the noise's quantile at 1 - ALPHA / (number
 table), so that a table without drift raises a false alarm at most one time in twenty, **and** what is left
 after subtracting the expected noise in quadrature, sqrt(d^2 - E^2), reaches the threshold, so that the
 verdict does not depend on the sample's size. A statistic *can judge* when a drift just at the threshold would
-exceed that quantile: quantile^2 - E^2 <= threshold^2. A column with no statistic that can judge, and none
-that drifts, has *insufficient data*; with the default thresholds and 20 columns that is below about 600 rows
-against a large reference, 1,200 against one of the same size.
+exceed that quantile: quantile^2 - E^2 <= threshold^2; it can also say that there is no drift where both it and
+E are at most the threshold, for sampling makes a distance larger, not smaller. A column with no statistic that can judge, and none
+that drifts, has *insufficient data*.
 """
 
 from __future__ import annotations
@@ -104,8 +104,10 @@ class Judged(NamedTuple):
 
     @property
     def can_judge(self) -> bool:
-        """Whether a drift at the threshold would stand out of the noise."""
-        return self.noise.quantile**2 - self.noise.expected**2 <= self.threshold**2
+        """Whether a drift at the threshold would stand out of the noise, or the distance, which sampling only
+        makes larger, is below the threshold where noise alone would not be above it."""
+        stands_out = self.noise.quantile**2 - self.noise.expected**2 <= self.threshold**2
+        return stands_out or max(self.value, self.noise.expected) <= self.threshold
 
 
 def compare(

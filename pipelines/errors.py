@@ -7,6 +7,7 @@ try again; the instance carries what was found and a hint: the next step for the
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 
@@ -92,3 +93,17 @@ class DriftBlocked(ScorelineError):
     """Drift above the limit and ``on_drift: block``: nothing was published."""
 
     exit_code = 11
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended the run; ``exit_code`` is 128 + its number, as shells have it.
+
+    No :class:`ScorelineError`: a loop over dates that catches those must end too.
+    """
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+        self.message = f"stopped by {signal.Signals(number).name}."
+        self.hint = "Run again; what was published before is untouched."
+        self.record: Any = None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import uuid
 from pathlib import Path
 
 from pipelines.records import RunRecord
+
+log = logging.getLogger(__name__)
 
 
 def write(root: Path, record: RunRecord) -> Path:
@@ -23,14 +26,25 @@ def put(path: Path, content: bytes) -> None:
     """Write a file at one instant, replacing what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def history(root: Path) -> tuple[RunRecord, ...]:
-    """All records, oldest first."""
+    """All records, oldest first; a file that is no record is left out, with a warning."""
     files = sorted((root / "runs").glob("run_date=*/*.json"), key=lambda p: p.name)
-    return tuple(RunRecord.from_dict(json.loads(p.read_text("utf-8"))) for p in files)
+    return tuple(record for p in files if (record := _read(p)) is not None)
+
+
+def _read(path: Path) -> RunRecord | None:
+    try:
+        return RunRecord.from_dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, AttributeError) as error:
+        log.warning("%s is not a run record: %s", path, error)
+        return None
 
 
 def last_published(root: Path, before: str) -> RunRecord | None:

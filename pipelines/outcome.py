@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 from collections import Counter
 from collections.abc import Mapping
@@ -17,14 +18,16 @@ from pyspark.sql.types import StructType
 
 from pipelines import drift as statistics
 from pipelines import ledger, metric_tables, one_pass, publish, report, screening, tracking
-from pipelines.attempt import Attempt
-from pipelines.errors import InvariantBroken, ScorelineError
+from pipelines.attempt import Attempt, mask
+from pipelines.errors import DataRefused, DriftBlocked, InvariantBroken, ScorelineError, Stopped
 from pipelines.profiles import TableProfile
 from pipelines.publish import Slot, Staging
 from pipelines.records import ResolvedModel, RunDetail, RunRecord
 
 log = logging.getLogger("scoreline")
 EXAMPLES = 10
+_STATUS: Mapping[type, str] = {DataRefused: "refused", DriftBlocked: "blocked"}
+_OF_COMMIT = ("run_id", "model", "inputs", "rows", "quarantined_by", "checks", "drift", "paths")
 
 
 def identity(model: ResolvedModel) -> dict[str, Any]:
@@ -119,46 +122,62 @@ def metrics(
         attempt.detail["distributions"] = statistics.distributions(against, state.profile)
 
 
-def published(attempt: Attempt, place: Slot, measured: one_pass.Measured) -> RunRecord:
-    """The record of a published run; its page, ledger entry and MLflow run are written here."""
-    drifted = attempt.facts["drift"]["status"] == "drift"
-    code = 10 if drifted and attempt.config.drift.on_drift == "alert" else 0
-    if measured.state.profile is not None:
-        path = ledger.profile_path(place.root, place.date, attempt.facts["run_id"])
-        ledger.put(path, measured.state.profile.to_bytes())
+def decide(attempt: Attempt, place: Slot, measured: one_pass.Measured) -> RunRecord:
+    """The record that the commit will carry: all is judged, nothing is visible yet."""
+    run_id, profile = attempt.facts["run_id"], measured.state.profile
+    if profile is not None:
+        with publish.writing(place.root):
+            ledger.put(ledger.profile_path(place.root, place.date, run_id), profile.to_bytes())
     tables = {t: str(place.live(t)) for t in publish.TABLES}
-    attempt.facts["paths"] = {**tables, "report": str(_page_path(place, attempt.facts["run_id"]))}
+    attempt.facts["paths"] = {**tables, "report": str(_page_path(place, run_id))}
+    alert = attempt.facts["drift"]["status"] == "drift" and attempt.config.drift.on_drift == "alert"
+    return attempt.record("published", exit_code=10 if alert else 0)
+
+
+def published(attempt: Attempt, place: Slot, exit_code: int) -> RunRecord:
+    """The record of a run whose outputs are visible: into the ledger first, then its page and its MLflow run."""
+    attempt.published = True
+    with publish.writing(place.root):
+        ledger.write(place.root, attempt.record("published", exit_code=exit_code))
     with attempt.stage("report"):
-        page = _write_page(attempt, place, attempt.record("published", exit_code=code))
+        page = _page_or_warning(attempt, place, attempt.record("published", exit_code=exit_code))
     with attempt.stage("track"):
-        record = attempt.record("published", exit_code=code)
+        record = attempt.record("published", exit_code=exit_code)
         warning = tracking.log_run(record, attempt.detail.get("findings", ()), page, attempt.config.tracking)
         if warning:
             attempt.warn(warning)
-    return _close(attempt, place, attempt.record("published", exit_code=code))
+    return _close(attempt, place, attempt.record("published", exit_code=exit_code))
 
 
 def already(attempt: Attempt, place: Slot, committed: Mapping[str, Any]) -> RunRecord:
-    """Nothing to do: the date is published."""
-    attempt.facts["run_id"] = committed["run_id"]
-    attempt.facts |= {k: committed[k] for k in ("rows", "model")}
-    attempt.facts["paths"] = {t: str(place.live(t)) for t in publish.TABLES}
-    attempt.facts["paths"]["report"] = str(_page_path(place, committed["run_id"]))
-    return _close(attempt, place, attempt.record("already_published"))
+    """Nothing to do: the date is published. A run that died between commit and ledger gets its entry now."""
+    of_commit = RunRecord.from_dict(committed["record"])
+    attempt.facts |= {k: getattr(of_commit, k) for k in _OF_COMMIT}
+    code = 0
+    if not any(r.status == "published" and r.run_id == of_commit.run_id for r in ledger.history(place.root)):
+        with publish.writing(place.root):
+            ledger.write(place.root, of_commit)
+        code = of_commit.exit_code  # its alert has reached nobody yet
+    return _close(attempt, place, attempt.record("already_published", exit_code=code))
 
 
-def failed(attempt: Attempt, place: Slot, error: ScorelineError, status: Any, dry_run: bool) -> RunRecord:
-    """The record of a run that published nothing. What it can still write, it writes; what not, it says."""
+def failed(attempt: Attempt, place: Slot, error: ScorelineError | Stopped, dry_run: bool) -> RunRecord:
+    """The record of a run that published nothing, or of one that could not finish after it had published.
+
+    What it can still write, it writes; what not, it says.
+    """
+    status = "published" if attempt.published else _STATUS.get(type(error), "failed")
     record = attempt.record(status, error)
     if dry_run or not place.root.is_dir():
         return record
     try:
-        attempt.facts.setdefault("paths", {})["report"] = str(_page_path(place, record.run_id, attempt))
-        record = attempt.record(status, error)
-        _write_page(attempt, place, record, attempt)
+        if not attempt.published:
+            attempt.facts.setdefault("paths", {})["report"] = str(_page_path(place, record.run_id, attempt))
+            record = attempt.record(status, error)
+            _write_page(attempt, place, record, attempt)
         return _close(attempt, place, record)
-    except OSError as problem:
-        log.warning("the failed run could not be written to the ledger: %s", problem)
+    except Exception as problem:  # the first error is the one to tell, whatever else is broken
+        log.warning("the ledger or the page of the failed run could not be written: %s", problem)
         return record
 
 
@@ -166,6 +185,14 @@ def _page_path(place: Slot, run_id: str, attempt: Attempt | None = None) -> Path
     """A published run's page by its run; a failed attempt's by its time, so that it never hides the other."""
     stamp = "" if attempt is None else "-" + attempt.started_at.replace(":", "").replace("-", "")[:15]
     return place.root / "reports" / f"run_date={place.date}" / f"{run_id}{stamp}.html"
+
+
+def _page_or_warning(attempt: Attempt, place: Slot, record: RunRecord) -> str:
+    try:
+        return _write_page(attempt, place, record)
+    except Exception as error:  # published is published: a page that fails changes no exit code
+        attempt.warn(f"the page of the run could not be written: {type(error).__name__}: {error}")
+        return ""
 
 
 def _write_page(attempt: Attempt, place: Slot, record: RunRecord, failed: Attempt | None = None) -> str:
@@ -176,7 +203,8 @@ def _write_page(attempt: Attempt, place: Slot, record: RunRecord, failed: Attemp
         distributions=attempt.detail.get("distributions", ()),
         quarantine_examples=attempt.detail.get("examples", ()),
     )
-    page = report.render_run(detail, ledger.history(place.root))
+    secrets = attempt.config.secrets
+    page = mask(report.render_run(detail, ledger.history(place.root)), (*secrets, *map(html.escape, secrets)))
     ledger.put(_page_path(place, record.run_id, failed), page.encode())
     return page
 

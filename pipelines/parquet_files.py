@@ -12,8 +12,8 @@ from pipelines.errors import ConfigInvalid, InputUnavailable
 from pipelines.records import InputFile
 
 
-def check(files: Sequence[InputFile]) -> int:
-    """The number of rows in all files together, from their footers.
+def check(files: Sequence[InputFile]) -> tuple[list[str], int]:
+    """The names of the columns, and the number of rows in all files together, from their footers.
 
     Raises:
         InputUnavailable: a file is empty or is not Parquet.
@@ -28,7 +28,7 @@ def check(files: Sequence[InputFile]) -> int:
                 f"{file.path}: differs from {files[0].path}: {'; '.join(differences)}.",
                 hint="Files of one run must have the same columns and types; run them apart or rewrite them.",
             )
-    return rows + sum(n for _, n in footers[1:])
+    return first.names, rows + sum(n for _, n in footers[1:])
 
 
 def _footer(file: InputFile) -> tuple[pa.Schema, int]:
@@ -41,9 +41,20 @@ def _footer(file: InputFile) -> tuple[pa.Schema, int]:
 
 
 def _differences(first: pa.Schema, other: pa.Schema) -> list[str]:
-    mine, theirs = ({f.name: f.type for f in s} for s in (first, other))
+    mine, theirs = ({f.name: _plain(f.type) for f in s} for s in (first, other))
     return (
         [f"column {n!r} is missing" for n in mine if n not in theirs]
         + [f"column {n!r} is new" for n in theirs if n not in mine]
         + [f"column {n!r} is {theirs[n]}, not {t}" for n, t in mine.items() if n in theirs and theirs[n] != t]
     )
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type without how its writer held it in memory: Spark reads these alike."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
+        return pa.string() if pa.types.is_large_string(kind) else pa.binary()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    return kind

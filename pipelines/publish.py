@@ -97,24 +97,41 @@ def lock(place: Slot) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunActive(
-                f"another run for {place.date} is writing to {place.root}.",
-                hint="Wait for it to end, then run again.",
-            ) from None
+        _take(handle, path, place)
         yield
     finally:
         os.close(handle)
 
 
-def recover(place: Slot) -> Mapping[str, Any] | None:
-    """Finish or forget what an earlier run left; the newest commit record, or None. Needs the lock."""
+def _take(handle: int, path: Path, place: Slot) -> None:
+    try:
+        with writing(path):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except SinkUnwritable as error:
+        if not isinstance(error.__cause__, BlockingIOError):
+            raise
+        raise RunActive(
+            f"another run for {place.date} is writing to {place.root}.", hint="Wait for it to end, then run again."
+        ) from None
+
+
+def recover(place: Slot, force: bool = False) -> Mapping[str, Any] | None:
+    """Finish or forget what an earlier run left; the newest commit record, or None. Needs the lock.
+
+    Args:
+        force: the date is about to be published anew: what cannot be finished is no obstacle.
+
+    Raises:
+        SinkUnwritable: somebody removed what was committed.
+    """
     with writing(place.root):
         record = newest_commit(place)
         if record is not None:
-            _swap_all(place, record)
+            try:
+                _swap_all(place, record)
+            except SinkUnwritable:
+                if not force:
+                    raise
         for leftover in (place.root / "_work").glob(f"run_date={place.date}~*"):
             shutil.rmtree(leftover, ignore_errors=True)
     return record
@@ -210,8 +227,13 @@ def put_if_absent(path: Path, text: str) -> None:
 
 
 def discard(staging: Staging, keep_quarantine: bool) -> Path | None:
-    """Remove a staging folder; where the quarantine is kept it moves to ``refused/``, whose path is returned."""
+    """Remove a staging folder; where the quarantine is kept it moves to ``refused/``, whose path is returned.
+
+    What is committed already stays: :func:`recover` finishes it.
+    """
     place, kept = staging.slot, None
+    if _committed(staging):
+        return None
     source = staging.table("quarantine")
     if keep_quarantine and source.is_dir():
         kept = place.root / "refused" / f"run_date={place.date}" / source.name
@@ -223,20 +245,27 @@ def discard(staging: Staging, keep_quarantine: bool) -> Path | None:
     return kept
 
 
+def _committed(staging: Staging) -> bool:
+    record = newest_commit(staging.slot)
+    ours = str(staging.folder.relative_to(staging.slot.root))
+    return record is not None and any(e["folder"].startswith(f"{ours}/") for e in record["tables"].values())
+
+
 def _swap_all(place: Slot, record: Mapping[str, Any]) -> None:
     """Make every table of a commit visible. Repeatable: a table that is live already is left alone."""
     for table in TABLES:
-        entry = record["tables"][table]
+        entry, run = record["tables"][table], f"run_id={record['run_id']}"
         live, staged = place.live(table), place.root / entry["folder"]
         if live.is_dir() and live.stat().st_ino == entry["inode"]:
             continue
-        if not staged.is_dir():
+        if (staged / run).is_dir():
+            live.parent.mkdir(parents=True, exist_ok=True)
+            _swap(staged, live)
+        elif not (live / run).is_dir():  # it is there under another inode where the sink was copied
             raise SinkUnwritable(
                 f"{staged}: committed but no longer there, so that {live} cannot be made current.",
                 hint="Publish the date again with --force.",
             )
-        live.parent.mkdir(parents=True, exist_ok=True)
-        _swap(staged, live)
 
 
 def _swap(staged: Path, live: Path) -> None:
@@ -244,13 +273,22 @@ def _swap(staged: Path, live: Path) -> None:
     if not live.exists():
         os.rename(staged, live)
         return
-    libc = ctypes.CDLL(None, use_errno=True)
-    done = libc.renameat2(_AT_FDCWD, os.fsencode(staged), _AT_FDCWD, os.fsencode(live), _RENAME_EXCHANGE)
-    if done == 0:
+    if _exchange(staged, live):
         return
-    code = ctypes.get_errno()
-    if code not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-        raise OSError(code, os.strerror(code), str(live))
     aside = staged.with_name(staged.name + "~old")  # no exchange here: for an instant the date is not there
     os.rename(live, aside)
     os.rename(staged, live)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names at one instant; False where the system or the file system cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except AttributeError:  # not Linux, or a C library without it
+        return False
+    if renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        raise OSError(code, os.strerror(code), str(other))
+    return False

@@ -9,7 +9,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,25 @@ def _download(uri: str, name: str, version: str | None, tracking_uri: str, scrat
     def fetch(_: Any) -> Any:
         import mlflow.artifacts
 
-        return mlflow.artifacts.download_artifacts(
-            uri, dst_path=str(scratch), tracking_uri=tracking_uri, registry_uri=_registry(tracking_uri)
-        )
+        with _pointed_at(tracking_uri):
+            return mlflow.artifacts.download_artifacts(uri, dst_path=str(scratch))
 
     return Path(_ask(uri, fetch, tracking_uri))
+
+
+@contextmanager
+def _pointed_at(tracking_uri: str) -> Iterator[None]:
+    """MLflow's global URIs for the time of a download: below ``models:/`` it looks at nothing else."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    mlflow.set_tracking_uri(tracking_uri)
+    mlflow.set_registry_uri(_registry(tracking_uri))
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before[0])
+        mlflow.set_registry_uri(before[1])
 
 
 def _registry(tracking_uri: str) -> str:

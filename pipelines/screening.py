@@ -11,20 +11,9 @@ from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import (
-    ArrayType,
-    CalendarIntervalType,
-    DataType,
-    DayTimeIntervalType,
-    LongType,
-    MapType,
-    StringType,
-    StructField,
-    StructType,
-    VariantType,
-    YearMonthIntervalType,
-)
+from pyspark.sql.types import DataType, LongType, StringType, StructField, StructType
 
+from pipelines.json_values import decode, encode, json_type
 from pipelines.records import ModelColumn
 from pipelines.rules import (
     RowRule,
@@ -47,7 +36,6 @@ _JSON = {
     "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
     "ignoreNullFields": "true",
 }
-_NO_JSON = (CalendarIntervalType, DayTimeIntervalType, YearMonthIntervalType, VariantType)
 
 
 @dataclass(frozen=True)
@@ -90,14 +78,14 @@ def mark(frame: DataFrame, screen: Screen) -> DataFrame:
 def flatten(frame: DataFrame, screen: Screen, scored: str) -> DataFrame:
     """Source columns under private names (unless :func:`set_aside` gave them these), and the table of predictions beside them: key and carried columns
     and outputs, all NULL where there is no prediction."""
-    predicted = ~broken([F.col(m) for m in screen.masks], screen.before) & F.col(f"{scored}.error").isNull()
+    predicted = ~broken([F.col(m) for m in screen.masks], screen.before) & F.col(f"{scored}.{_ERROR}").isNull()
     aside = "__s0" in frame.columns
     private = [
         F.col(f"__s{i}") if aside else column(n).alias(f"__s{i}") for i, n in enumerate(_names(screen))
     ]
     kept = [F.when(predicted, column(n)).alias(n) for n in screen.kept]
-    outputs = [F.when(predicted, F.col(f"{scored}.`{c.name}`")).alias(c.name) for c in screen.outputs]
-    state = [F.col(f"{scored}.error").alias(_ERROR), F.col(f"{scored}.state").alias("__state")]
+    outputs = [F.when(predicted, F.col(scored).getField(c.name)).alias(c.name) for c in screen.outputs]
+    state = [F.col(f"{scored}.{_ERROR}").alias(_ERROR), F.col(f"{scored}.__state").alias("__state")]
     return frame.select(*private, *screen.masks, *state, predicted.alias("__predicted"), *kept, *outputs)
 
 
@@ -125,7 +113,7 @@ def split(frame: DataFrame, screen: Screen, model_id: str, timestamp: Column) ->
 
 def unpack(spark: SparkSession, path: str | None, screen: Screen, model_id: str) -> DataFrame:
     """The quarantine table from what :func:`split` wrote for quarantined rows; empty without a path."""
-    fields = [StructField(f"__s{i}", _json_type(t)) for i, t in enumerate(_types(screen))]
+    fields = [StructField(f"__s{i}", json_type(t)) for i, t in enumerate(_types(screen))]
     fields.append(StructField(_ERROR, StringType()))
     fields += [StructField(m, LongType()) for m in (*screen.masks, *screen.output_masks)]
     row = F.from_json(F.col("model_id"), StructType(fields), _JSON)
@@ -167,20 +155,15 @@ def _only(rules: Sequence[RowRule], wanted: Sequence[RowRule]) -> list[RowRule]:
 def _restored(screen: Screen) -> list[Column]:
     restored = []
     for i, field in enumerate(screen.schema.fields):
-        name = f"input_{field.name}" if field.name in _OURS else field.name
-        value = F.col(f"r.__s{i}")
-        exotic = isinstance(field.dataType, _NO_JSON)
-        restored.append((value if exotic else value.cast(field.dataType)).alias(name))
+        name = f"input_{field.name}" if field.name.casefold() in _OURS else field.name
+        restored.append(decode(F.col(f"r.__s{i}"), field.dataType).alias(name))
     count = len(screen.schema.fields)
     raw, file = F.col(f"r.__s{count}"), F.col(f"r.__s{count + 1}")
     return [*restored, raw.alias("raw_record"), file.alias("source_file")]
 
 
 def _envelope(screen: Screen) -> list[Column]:
-    columns = []
-    for i, kind in enumerate(_types(screen)):
-        value = F.col(f"__s{i}")
-        columns.append((value.cast("string") if isinstance(kind, _NO_JSON) else value).alias(f"__s{i}"))
+    columns = [encode(F.col(f"__s{i}"), kind).alias(f"__s{i}") for i, kind in enumerate(_types(screen))]
     return [*columns, F.col(_ERROR), *(F.col(m) for m in (*screen.masks, *screen.output_masks))]
 
 
@@ -190,14 +173,3 @@ def _names(screen: Screen) -> list[str]:
 
 def _types(screen: Screen) -> list[DataType]:
     return [*(f.dataType for f in screen.schema.fields), StringType(), StringType()]
-
-
-def _json_type(kind: DataType) -> DataType:
-    """The type JSON can bring back: everything as it was, but intervals and variants as text."""
-    if isinstance(kind, _NO_JSON):
-        return StringType()
-    if isinstance(kind, ArrayType):
-        return ArrayType(_json_type(kind.elementType))
-    if isinstance(kind, MapType):
-        return MapType(kind.keyType, _json_type(kind.valueType))
-    return kind

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import io
 import logging
 import os
+import shutil
+import signal
 import sys
 import tempfile
+import threading
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from pipelines.java import find_java, snappy_options
 
 log = logging.getLogger(__name__)
+_GONE = (Py4JError, OSError)  # the JVM went away: nothing is left to put back, and the first error is the one to tell
 
 # What one run needs, set for its time and put back afterwards.
 RUN_SETTINGS = {
@@ -46,7 +53,18 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
     builder = SparkSession.builder.appName(app_name)
     for key, value in {**_local_defaults(), **(conf or {})}.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    with _own_interrupts():
+        return builder.getOrCreate()
+
+
+@contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Keep the process's handler of Ctrl-C. PySpark's own calls the JVM from within a call to the JVM, which
+    breaks the connection; :func:`stop_jobs` is the way to cancel."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, before)
 
 
 def _local_defaults() -> dict[str, str]:
@@ -56,7 +74,7 @@ def _local_defaults() -> dict[str, str]:
     if SparkContext._gateway is not None or "PYSPARK_GATEWAY_PORT" in os.environ:
         return {}
     java = find_java()
-    os.environ.setdefault("JAVA_HOME", str(java))
+    os.environ["JAVA_HOME"] = str(java)  # one that Spark cannot use must not stay in force
     return {
         "spark.master": "local[*]",
         "spark.ui.enabled": "false",
@@ -85,7 +103,8 @@ def settings(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[tuple[s
         yield tuple(refused)
     finally:
         for key, old in before.items():
-            spark.conf.unset(key) if old is None else spark.conf.set(key, old)
+            with suppress(*_GONE):
+                spark.conf.unset(key) if old is None else spark.conf.set(key, old)
 
 
 def ship_code(spark: SparkSession) -> None:
@@ -103,21 +122,45 @@ def ship_code(spark: SparkSession) -> None:
     context = spark.sparkContext
     if any(name in path for path in context._python_includes):
         return
-    path = Path(tempfile.mkdtemp(prefix="scoreline-code-")) / name
+    folder = tempfile.mkdtemp(prefix="scoreline-code-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # until then executors may fetch it
+    path = Path(folder) / name
     path.write_bytes(buffer.getvalue())
     context.addPyFile(str(path))
 
 
 @contextmanager
 def described(spark: SparkSession, name: str) -> Iterator[None]:
-    """Name the jobs of a block, for the Spark UI and for counting them."""
+    """Name the jobs of a block, for the Spark UI, for counting them and for :func:`stop_jobs`."""
     context = spark.sparkContext
-    before = context.getLocalProperty("spark.jobGroup.id")
-    context.setJobGroup(f"scoreline:{name}", f"scoreline {name}")
+    before = {key: context.getLocalProperty(key) for key in ("spark.jobGroup.id", "spark.job.description")}
+    context.setJobGroup(_group(name), f"scoreline {name}")
     try:
         yield
     finally:
-        context.setLocalProperty("spark.jobGroup.id", before)
+        for key, old in before.items():
+            with suppress(*_GONE):
+                context.setLocalProperty(key, old)
+
+
+def _group(name: str) -> str:
+    return f"scoreline:{name}"
+
+
+def stop_jobs(spark: SparkSession, name: str, patience: float = 10.0) -> None:
+    """After an interrupt: cancel the jobs of :func:`described` and wait, at most ``patience`` seconds, for their end.
+
+    The interrupted call to the JVM has an answer that nobody has read: its connection is given up first,
+    as the next call would take that answer for its own.
+    """
+    context = spark.sparkContext
+    with suppress(*_GONE):
+        if (broken := context._gateway._gateway_client.get_thread_connection()) is not None:
+            broken.close()
+        context.cancelJobGroup(_group(name))
+        tracker, end = context.statusTracker(), time.monotonic() + patience
+        while time.monotonic() < end and set(tracker.getActiveJobsIds()) & set(tracker.getJobIdsForGroup(_group(name))):
+            time.sleep(0.05)
 
 
 def task_seconds(spark: SparkSession) -> float:

@@ -7,18 +7,19 @@ for anything: what is wrong with an input is then said by file and column, and b
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType, StructField, StructType
+from pyspark.sql.types import StringType, StructField, StructType, _parse_datatype_string
 
 from pipelines import csv_files, parquet_files
 from pipelines.config import Source
@@ -26,22 +27,30 @@ from pipelines.errors import ConfigInvalid, InputUnavailable
 from pipelines.records import InputFile
 from pipelines.rules import RowRule, column
 
-log = logging.getLogger(__name__)
-
 RAW = "__raw"  # the text of a malformed CSV record, else NULL
 FILE = "__file"  # the file a row came from
+_INTERNAL = re.compile(r"__(raw|file|scored|state|error|predicted|(s|mask|after)\d+)", re.IGNORECASE)
+_CHOOSES_FILES = (
+    "ignorecorruptfiles", "ignoremissingfiles", "pathglobfilter", "modifiedbefore", "modifiedafter",
+    "recursivefilelookup",
+)  # fmt: skip
+_CORRUPT = "columnNameOfCorruptRecord"
+# A line as one field: a separator no text holds, and nothing that quotes or escapes.
+_WHOLE_LINE = {"sep": "\u0001", "quote": "", "escape": "\u0000"}
 
 
 @dataclass(frozen=True)
 class SourceTable:
     """``frame`` has the columns of ``schema``, then ``__raw`` and ``__file``; ``rows`` is what Parquet footers
-    promise (None for CSV); ``rules`` are the ways in which a record can be malformed."""
+    promise (None for CSV); ``rules`` are the ways in which a record can be malformed; ``warnings`` say what a
+    reader of the record should know of the files."""
 
     frame: DataFrame
     schema: StructType
     files: tuple[InputFile, ...]
     rows: int | None
     rules: tuple[RowRule, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -64,27 +73,50 @@ def list_files(path: str) -> tuple[InputFile, ...]:
 
     Raises:
         InputUnavailable: nothing is there, or it cannot be listed.
+        ConfigInvalid: the path is on a remote store.
     """
-    root = path.removeprefix("file://")
-    if "://" in root:
-        raise ConfigInvalid(
-            f"source.path: {path!r} is on a remote store, expected a path that is mounted on this machine.",
-            hint="Mount it (/Volumes, /dbfs, s3fs, NFS) and give the mounted path.",
-        )
-    matches = sorted(glob(root)) if has_magic(root) else [root]
+    root = _local(path)
+    matches = sorted(m for m in glob(root) if _is_data(Path(m).name)) if _is_glob(root) else [root]
     found = [f for match in matches for f in _walk(Path(match).absolute())]
     if not found:
         raise InputUnavailable(
             f"source.path: nothing to read at {path!r}.",
             hint="Check the path and that the data of this date has arrived, then run again.",
         )
+    for file in found:
+        if ":" in Path(file.path).name or not _is_data(Path(file.path).name):
+            raise InputUnavailable(
+                f"{file.path}: Spark cannot read a file whose name holds a colon or begins with '_' or '.'.",
+                hint="Rename the file.",
+            )
     return tuple(found)
+
+
+def _local(path: str) -> str:
+    root = re.sub(r"^file:(//)?(?=/)", "", path)
+    if "://" in root:
+        raise ConfigInvalid(
+            f"source.path: {path!r} is on a remote store, expected a path that is mounted on this machine.",
+            hint="Mount it (/Volumes, /dbfs, s3fs, NFS) and give the mounted path.",
+        )
+    return root
+
+
+def _is_glob(root: str) -> bool:
+    """A path that exists as it is written means itself, whatever brackets it holds."""
+    return has_magic(root) and not os.path.lexists(root)
+
+
+def _is_data(name: str) -> bool:
+    """As Spark decides: ``_SUCCESS`` is hidden, but ``_region=eu`` is a partition."""
+    hidden = (name.startswith("_") and "=" not in name) or name.startswith(".") or name.endswith("._COPYING_")
+    return not hidden
 
 
 def _walk(path: Path) -> list[InputFile]:
     try:
         if path.is_dir():
-            children = sorted(c for c in path.iterdir() if not c.name.startswith(("_", ".")))
+            children = sorted(c for c in path.iterdir() if _is_data(c.name))
             return [f for child in children for f in _walk(child)]
         stat = path.stat()
     except FileNotFoundError:
@@ -98,75 +130,161 @@ def _walk(path: Path) -> list[InputFile]:
     return [InputFile(str(path), stat.st_size, stat.st_mtime_ns)]
 
 
-def read(spark: SparkSession, config: Source, wanted: Mapping[str, str]) -> SourceTable:
-    """Declare the read; no Spark job runs.
+def read(
+    spark: SparkSession, config: Source, wanted: Mapping[str, str], files: tuple[InputFile, ...]
+) -> SourceTable:
+    """Declare the read; no row is read yet.
 
     Args:
         wanted: Spark type of each source column the model or the configuration has a word on.
+        files: what :func:`list_files` found at ``config.path``.
 
     Raises:
         InputUnavailable: the input is missing, empty or unreadable.
         ConfigInvalid: files disagree on their columns, or options contradict the format.
     """
-    files = list_files(config.path)
+    _check_options(config)
     try:
         if config.format == "csv":
-            frame, schema, rows = _read_csv(spark, config, files, wanted)
-        else:
-            frame, schema, rows = _read_parquet(spark, config, files)
+            return _read_csv(spark, config, files, wanted)
+        return _read_parquet(spark, config, files, wanted)
     except PySparkException as error:
         raise ConfigInvalid(
             f"source: Spark refuses to read {config.path!r}: {str(error).splitlines()[0]}",
             hint="Check source.format, source.options and source.types.",
         ) from error
-    rules = _csv_rules(schema) if config.format == "csv" else ()
-    return SourceTable(frame, schema, files, rows, rules)
+
+
+def _check_options(config: Source) -> None:
+    for name, value in config.options.items():
+        if name.lower() in _CHOOSES_FILES:
+            raise ConfigInvalid(
+                f"source.options.{name}: found {value!r}, but this option can leave out files or rows unseen.",
+                hint="Remove it; source.path alone says what is read.",
+            )
+    if config.format == "parquet" and (config.header or config.types):
+        raise ConfigInvalid(
+            "source.header, source.types: these are for CSV, but source.format is parquet.",
+            hint="Remove them; Parquet files carry names and types.",
+        )
 
 
 def _read_csv(
-    spark: SparkSession, config: Source, files: Sequence[InputFile], wanted: Mapping[str, str]
-) -> tuple[DataFrame, StructType, None]:
+    spark: SparkSession, config: Source, files: tuple[InputFile, ...], wanted: Mapping[str, str]
+) -> SourceTable:
     options = csv_files.options(config.options, has_header=config.header is None)
-    names = csv_files.columns(files, options, config.header)
-    types = {**{n: "string" for n in names}, **{n: t for n, t in wanted.items() if n in names}, **config.types}
+    names = _allowed(csv_files.columns(files, options, config.header))
+    _check_types(config.types, names)
     schema = StructType()
     for name in names:
-        schema = schema.add(name, types[name])
+        schema = schema.add(name, config.types.get(name) or wanted.get(name, "string"))
     full = StructType([*schema.fields, StructField(RAW, StringType())])
-    reader = spark.read.format("csv").schema(full).options(**options, columnNameOfCorruptRecord=RAW)
-    frame = reader.load([f.path for f in files if f.size > 0])
-    return _with_file(frame), schema, None
+    filled = [f for f in files if f.size > 0]
+    frame = (_whole_files if csv_files.multiline(options) else _by_line)(spark, filled, full, options)
+    cut = csv_files.unfinished(files)
+    warning = f"source: {len(cut)} file(s) end without a line break, perhaps cut short: {', '.join(cut[:3])}"
+    return SourceTable(frame, schema, files, None, _csv_rules(schema, options), (warning,) if cut else ())
+
+
+def _by_line(
+    spark: SparkSession, files: Sequence[InputFile], schema: StructType, options: Mapping[str, str]
+) -> DataFrame:
+    """Lines first, then their fields: Spark's reader keeps the text of a record only where the fields do not
+    fit, and half of a record with a line break in quotes can fit."""
+    kept = {k: v for k, v in options.items() if k in ("header", "encoding", "linesep", "comment")}
+    reader = spark.read.format("csv").schema(f"__line string, {RAW} string")
+    reader = reader.options(**kept, **_WHOLE_LINE, **{_CORRUPT: RAW, "columnPruning": "false"})
+    # a line that holds the separator after all is malformed to this reader, which then has it in RAW
+    lines = _with_file(reader.load(_paths(files))).select(F.coalesce(RAW, "__line").alias("__line"), FILE)
+    rest = {k: v for k, v in options.items() if k not in (*kept, "enforceschema", "columnpruning")}
+    parsed = lines.withColumn("__record", F.from_csv("__line", _ddl(schema), {**rest, _CORRUPT: RAW}))
+    record = F.col("__record")
+    malformed = record[RAW].isNotNull() | _open_quote("__line", options)
+    raw = F.when(malformed, F.col("__line")).alias(RAW)
+    return parsed.select(*(record[n].alias(n) for n in schema.names if n != RAW), raw, FILE)
+
+
+def _ddl(schema: StructType) -> str:
+    return ", ".join(f"`{f.name.replace('`', '``')}` {f.dataType.simpleString()}" for f in schema.fields)
+
+
+def _open_quote(name: str, options: Mapping[str, str]) -> Column:
+    """Whether a line leaves a quote open, as :func:`pipelines.csv_files.quotes` counts them."""
+    quote, escape = options.get("quote", '"'), options["escape"]
+    if not quote:
+        return F.lit(False)
+    text = F.col(name)
+    if escape not in ("", quote):
+        for plain in (escape * 2, escape + quote):
+            text = F.replace(text, F.lit(plain), F.lit(""))
+    size = F.octet_length(text) - F.octet_length(F.replace(text, F.lit(quote), F.lit("")))
+    return F.col(name).contains(quote) & (size % (2 * len(quote.encode())) != 0)
+
+
+def _whole_files(
+    spark: SparkSession, files: Sequence[InputFile], schema: StructType, options: Mapping[str, str]
+) -> DataFrame:
+    csv_files.check_closed(files, options)
+    line_break = csv_files.line_break(files[0], options)
+    reader = spark.read.format("csv").schema(schema).options(**options, **{_CORRUPT: RAW})
+    return _with_file((reader.option("lineSep", line_break) if line_break else reader).load(_paths(files)))
+
+
+def _check_types(types: Mapping[str, str], names: Sequence[str]) -> None:
+    unknown = [n for n in types if n not in names]
+    if unknown:
+        raise ConfigInvalid(
+            f"source.types: the input has no column {', '.join(map(repr, unknown))}; it has {', '.join(names)}.",
+            hint="Correct the names.",
+        )
+
+
+def _allowed(names: list[str]) -> list[str]:
+    taken = [n for n in names if _INTERNAL.fullmatch(n)]
+    if taken:
+        raise ConfigInvalid(
+            f"source: the input has columns {taken}, names that are used on the way.", hint="Rename them in the input."
+        )
+    return names
 
 
 def _read_parquet(
-    spark: SparkSession, config: Source, files: Sequence[InputFile]
-) -> tuple[DataFrame, StructType, int]:
-    rows = parquet_files.check(files)
-    reader = spark.read.format("parquet").options(**config.options)
-    if (base := _base_path(config.path)) is not None:
-        reader = reader.option("basePath", base)
-    frame = reader.load([f.path for f in files])
+    spark: SparkSession, config: Source, files: tuple[InputFile, ...], wanted: Mapping[str, str]
+) -> SourceTable:
+    names, rows = parquet_files.check(files)
+    options = {"basePath": _base_path(config.path), **config.options}
+    reader = spark.read.format("parquet").options(**{k: v for k, v in options.items() if v is not None})
+    frame = reader.load(_paths(files))
+    _allowed(frame.columns)
+    inferred = [f.name for f in frame.schema.fields if f.name not in names]
+    if inferred:  # folder names are text as CSV is: what nothing declares stays text, and 007 is not 7
+        fields = [StructField(n, _parse_datatype_string(wanted.get(n, "string"))) for n in inferred]
+        declared = [f for f in frame.schema.fields if f.name in names]
+        frame = reader.schema(StructType([*declared, *fields])).load(_paths(files))
     schema = frame.schema
-    return _with_file(frame.withColumn(RAW, F.lit(None).cast("string"))), schema, rows
+    frame = _with_file(frame.withColumn(RAW, F.lit(None).cast("string")))
+    return SourceTable(frame, schema, files, rows, ())
 
 
 def _base_path(path: str) -> str | None:
     """Where hive partition folders begin: the folder itself, or what stands before a glob's first wildcard."""
-    root = path.removeprefix("file://")
-    fixed = []
-    for part in Path(root).absolute().parts:
-        if has_magic(part):
-            break
-        fixed.append(part)
+    root = _local(path)
+    parts = Path(root).absolute().parts
+    fixed = list(takewhile(lambda p: not has_magic(p), parts)) if _is_glob(root) else parts
     base = Path(*fixed)
     return str(base) if base.is_dir() else None
 
 
+def _paths(files: Sequence[InputFile]) -> list[str]:
+    """As Spark takes them: it would read brackets, braces and stars as patterns."""
+    return [re.sub(r"([\\\[\]{}*?])", r"\\\1", f.path) for f in files]
+
+
 def _with_file(frame: DataFrame) -> DataFrame:
-    return frame.withColumn(FILE, F.col("_metadata.file_path"))
+    return frame.withColumn(FILE, frame.metadataColumn("_metadata")["file_path"])
 
 
-def _csv_rules(schema: StructType) -> tuple[RowRule, ...]:
+def _csv_rules(schema: StructType, options: Mapping[str, str]) -> tuple[RowRule, ...]:
     """What is wrong with a record before any rule on values is asked.
 
     Java's number parser turns 1e999 into infinity and takes ``Infinity`` for a number, so that an infinite
@@ -174,6 +292,8 @@ def _csv_rules(schema: StructType) -> tuple[RowRule, ...]:
     encoding; Spark itself only replaces them.
     """
     rules = [RowRule("malformed_record", "read", lambda: column(RAW).isNotNull())]
+    if not csv_files.multiline(options):
+        rules.append(RowRule("open_quote", "read", lambda: _open_quote(RAW, options)))
     for field in schema.fields:
         kind = field.dataType.simpleString()
         if kind in ("double", "float"):

@@ -5,20 +5,22 @@ What is published is published: a tracking server that fails leaves a warning, n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pipelines.records import DriftFinding, RunRecord
 
+_BATCH = 1000  # metrics that one request may hold
+_LONGEST = 190  # of the 250 characters MLflow allows, the prefix takes some
 _NOT_IN_A_METRIC_NAME = re.compile(r"[^\w\-. :/]")
 
 
-def log_run(
-    record: RunRecord, drift: Sequence[DriftFinding], page: str, tracking_uri: str
-) -> str | None:
+def log_run(record: RunRecord, drift: Sequence[DriftFinding], page: str, tracking_uri: str) -> str | None:
     """Log a run into the experiment of the pipeline's name; returns a warning, or None.
 
     Args:
@@ -35,29 +37,43 @@ def log_run(
 
 def _log(record: RunRecord, drift: Sequence[DriftFinding], page: str, tracking_uri: str) -> None:
     from mlflow import MlflowClient
-    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
     client = MlflowClient(tracking_uri)
     experiment = client.get_experiment_by_name(record.name)
     experiment_id = experiment.experiment_id if experiment else client.create_experiment(record.name)
     run = client.create_run(experiment_id, run_name=f"{record.run_date} {record.run_id}", tags=_tags(record))
-    run_id, now = run.info.run_id, run.info.start_time
-    metrics = [Metric(k, v, now, 0) for k, v in _metrics(record, drift).items()]
-    for start in range(0, len(metrics), 1000):
-        client.log_batch(run_id, metrics[start : start + 1000])
-    client.log_batch(run_id, params=[Param(k, str(v)) for k, v in _params(record).items()], tags=[
-        RunTag("mlflow.note.content", f"{record.status}: {record.rows}")])  # fmt: skip
-    dataset = Dataset(
-        name=record.inputs.get("path", "input"),
+    try:
+        _fill(client, run.info, record, drift, page)
+    except Exception:
+        with suppress(Exception):  # the first error is the one to tell
+            client.set_terminated(run.info.run_id, "FAILED")
+        raise
+    client.set_terminated(run.info.run_id, "FINISHED" if record.exit_code in (0, 10) else "FAILED")
+
+
+def _fill(client: Any, run: Any, record: RunRecord, drift: Sequence[DriftFinding], page: str) -> None:
+    from mlflow.entities import DatasetInput, InputTag, Metric, Param
+
+    metrics = [Metric(k, v, run.start_time, 0) for k, v in _metrics(record, drift).items()]
+    for start in range(0, len(metrics), _BATCH):
+        client.log_batch(run.run_id, metrics[start : start + _BATCH])
+    client.log_batch(run.run_id, params=[Param(k, str(v)) for k, v in _params(record).items()])
+    client.log_inputs(run.run_id, [DatasetInput(_dataset(record), [InputTag("mlflow.data.context", "scoring")])])
+    client.log_dict(run.run_id, record.to_dict(), "record.json")
+    client.log_text(run.run_id, page, "report.html")
+
+
+def _dataset(record: RunRecord) -> Any:
+    from mlflow.entities import Dataset
+
+    path = record.inputs.get("path", "input")
+    return Dataset(
+        name=path[-500:],  # MLflow's limit; the end of a path tells more than its beginning
         digest=record.inputs.get("digest", "")[:36],
         source_type=record.inputs.get("format", "file"),
-        source=json.dumps({"uri": record.inputs.get("path", "")}),
+        source=json.dumps({"uri": path}),
         profile=json.dumps({"num_rows": record.rows.get("read", 0), "files": record.inputs.get("files", 0)}),
     )
-    client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "scoring")])])
-    client.log_dict(run_id, record.to_dict(), "record.json")
-    client.log_text(run_id, page, "report.html")
-    client.set_terminated(run_id, "FINISHED" if record.exit_code in (0, 10) else "FAILED")
 
 
 def _tags(record: RunRecord) -> dict[str, str]:
@@ -68,6 +84,7 @@ def _tags(record: RunRecord) -> dict[str, str]:
         "scoreline.status": record.status,
         "scoreline.model": f"models:/{model.get('name')}/{model.get('version')}",
         "scoreline.model_digest": str(model.get("digest")),
+        "mlflow.note.content": f"{record.status}: {dict(record.rows)}",
     }
 
 
@@ -91,4 +108,6 @@ def _metrics(record: RunRecord, drift: Sequence[DriftFinding]) -> dict[str, floa
 
 
 def _clean(name: str) -> str:
-    return _NOT_IN_A_METRIC_NAME.sub("_", name)[:200]
+    """A name that MLflow takes; a long one is cut and keeps a digest, so that two do not become one."""
+    clean = _NOT_IN_A_METRIC_NAME.sub("_", name)
+    return clean if len(clean) <= _LONGEST else clean[:_LONGEST] + "-" + hashlib.sha256(name.encode()).hexdigest()[:8]

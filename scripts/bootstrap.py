@@ -130,9 +130,9 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    if not (3, 11) <= sys.version_info[:2] < (3, 13):
+    if not (3, 11) <= sys.version_info[:2] < (3, 14):
         sys.exit(
-            f"bootstrap: found Python {sys.version.split()[0]}, expected 3.11 or 3.12:"
+            f"bootstrap: found Python {sys.version.split()[0]}, expected 3.11 to 3.13:"
             " make PYTHON=/path/to/python3.12 …"
         )
     if len(sys.argv) != 2:

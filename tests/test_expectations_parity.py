@@ -44,12 +44,14 @@ def awkward_row(i: int) -> tuple[Any, ...]:
         None if i % 9 == 0 else ["Oslo", "Rome", "Pune", "Lima", "Łódź", ""][i % 6],
         None if i % 23 == 0 else (f"AB-{i:04d}" if i % 5 else f"x{i}"),
         None if i % 29 == 0 else datetime.date(2024, 1, 1) + datetime.timedelta(days=i),
-        None if i % 31 == 0 else datetime.datetime(2024, 1, 1) + datetime.timedelta(hours=i),
+        None
+        if i % 31 == 0
+        else datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(hours=i),
         None if i % 10 == 1 else i % 20,
         None if i % 10 == 3 else (i * 3) % 25,
         None if i % 10 in (1, 5) else i % 7,
         None if i % 8 == 0 else ('{"a": 1}' if i % 3 else "{broken"),
-        None if i % 8 == 1 else ("2024-02-%02d" % (i % 35)),
+        None if i % 8 == 1 else f"2024-02-{i % 35:02d}",
         i % 100,
         None if i % 6 == 0 else i / 3,
         i % 4,
@@ -119,12 +121,21 @@ VARIANTS: dict[str, dict[str, Any]] = {
 OTHER_RULES: list[tuple[str, dict[str, Any]]] = [
     ("expect_column_values_to_be_between", {"column": "age", "min_value": 0}),
     ("expect_column_values_to_be_between", {"column": "age", "max_value": 100}),
-    ("expect_column_values_to_be_between", {"column": "age", "min_value": 2, "max_value": 9, "strict_min": True}),
-    ("expect_column_values_to_be_between", {"column": "age", "min_value": 2, "max_value": 9, "strict_max": True}),
+    (
+        "expect_column_values_to_be_between",
+        {"column": "age", "min_value": 2, "max_value": 9, "strict_min": True},
+    ),
+    (
+        "expect_column_values_to_be_between",
+        {"column": "age", "min_value": 2, "max_value": 9, "strict_max": True},
+    ),
     ("expect_column_values_to_be_between", {"column": "score", "min_value": -0.0, "strict_min": True}),
     ("expect_column_values_to_be_between", {"column": "price", "min_value": 1, "max_value": 8.5}),
     ("expect_column_values_to_be_between", {"column": "ratio", "min_value": 1, "max_value": 66}),
-    ("expect_column_values_to_be_between", {"column": "day", "min_value": "2024-02-01", "max_value": "2024-06-30"}),
+    (
+        "expect_column_values_to_be_between",
+        {"column": "day", "min_value": "2024-02-01", "max_value": "2024-06-30"},
+    ),
     ("expect_column_values_to_be_between", {"column": "at", "min_value": "2024-01-02T03:00:00"}),
     ("expect_column_values_to_be_between", {"column": "odd name", "min_value": 1}),
     ("expect_column_values_to_be_between", {"column": "nested.inner", "min_value": 1}),
@@ -143,20 +154,34 @@ OTHER_RULES: list[tuple[str, dict[str, Any]]] = [
     ("expect_column_values_to_be_in_type_list", {"column": "age", "type_list": ["LongType", "IntegerType"]}),
     (
         "expect_column_values_to_match_json_schema",  # GX raises on text that is no JSON
-        {"column": "doc", "json_schema": {"required": ["b"]}, "row_condition": "doc not like '%broken%'", "condition_parser": "spark"},
+        {
+            "column": "doc",
+            "json_schema": {"required": ["b"]},
+            "row_condition": "doc not like '%broken%'",
+            "condition_parser": "spark",
+        },
     ),
     ("expect_column_values_to_be_unique", {"column": "id"}),
     ("expect_column_values_to_be_unique", {"column": "city"}),
-    ("expect_column_values_to_be_unique", {"column": "city", "row_condition": "id < 5", "condition_parser": "spark"}),
+    (
+        "expect_column_values_to_be_unique",
+        {"column": "city", "row_condition": "id < 5", "condition_parser": "spark"},
+    ),
     ("expect_compound_columns_to_be_unique", {"column_list": ["low", "high"]}),
     ("expect_column_value_z_scores_to_be_less_than", {"column": "age", "threshold": 1, "double_sided": True}),
-    ("expect_column_pair_values_to_be_equal", {"column_A": "low", "column_B": "high", "ignore_row_if": "neither"}),
+    (
+        "expect_column_pair_values_to_be_equal",
+        {"column_A": "low", "column_B": "high", "ignore_row_if": "neither"},
+    ),
     ("expect_column_to_exist", {"column": "age"}),
     ("expect_column_to_exist", {"column": "age", "column_index": 1}),
     ("expect_column_to_exist", {"column": "absent"}),
     ("expect_table_row_count_to_equal", {"value": 300}),
     ("expect_table_row_count_to_be_between", {"min_value": 301}),
-    ("expect_table_row_count_to_equal", {"value": 150, "row_condition": "id % 2 = 0", "condition_parser": "spark"}),
+    (
+        "expect_table_row_count_to_equal",
+        {"value": 150, "row_condition": "id % 2 = 0", "condition_parser": "spark"},
+    ),
     ("expect_table_column_count_to_equal", {"value": 19}),
     ("expect_table_column_count_to_be_between", {"max_value": 5}),
     ("expect_table_columns_to_match_ordered_list", {"column_list": ["id", "age"]}),
@@ -169,18 +194,33 @@ OTHER_RULES: list[tuple[str, dict[str, Any]]] = [
     ("expect_column_min_to_be_between", {"column": "at", "min_value": "2024-02-01T00:00:00"}),
     ("expect_column_min_to_be_between", {"column": "age", "min_value": -5}),
     ("expect_column_min_to_be_between", {"column": "age", "min_value": -5, "strict_min": True}),
-    ("expect_column_min_to_be_between", {"column": "age", "min_value": 1, "row_condition": "age > 3", "condition_parser": "spark"}),
-    ("expect_column_max_to_be_between", {"column": "age", "min_value": 1, "row_condition": "id < 0", "condition_parser": "spark"}),
+    (
+        "expect_column_min_to_be_between",
+        {"column": "age", "min_value": 1, "row_condition": "age > 3", "condition_parser": "spark"},
+    ),
+    (
+        "expect_column_max_to_be_between",
+        {"column": "age", "min_value": 1, "row_condition": "id < 0", "condition_parser": "spark"},
+    ),
     ("expect_column_mean_to_be_between", {"column": "age", "min_value": 50, "max_value": 60}),
     ("expect_column_mean_to_be_between", {"column": "price", "min_value": 1}),
     ("expect_column_mean_to_be_between", {"column": "score", "min_value": 1}),
-    ("expect_column_mean_to_be_between", {"column": "age", "min_value": 5, "row_condition": "flag", "condition_parser": "spark"}),
+    (
+        "expect_column_mean_to_be_between",
+        {"column": "age", "min_value": 5, "row_condition": "flag", "condition_parser": "spark"},
+    ),
     ("expect_column_sum_to_be_between", {"column": "age", "min_value": 1}),
     ("expect_column_sum_to_be_between", {"column": "price", "max_value": 10}),
     ("expect_column_sum_to_be_between", {"column": "ratio", "max_value": 10}),
-    ("expect_column_sum_to_be_between", {"column": "small", "min_value": 5, "row_condition": "flag", "condition_parser": "spark"}),
+    (
+        "expect_column_sum_to_be_between",
+        {"column": "small", "min_value": 5, "row_condition": "flag", "condition_parser": "spark"},
+    ),
     ("expect_column_stdev_to_be_between", {"column": "age", "min_value": 1, "max_value": 50}),
-    ("expect_column_stdev_to_be_between", {"column": "age", "max_value": 2, "row_condition": "flag", "condition_parser": "spark"}),
+    (
+        "expect_column_stdev_to_be_between",
+        {"column": "age", "max_value": 2, "row_condition": "flag", "condition_parser": "spark"},
+    ),
     ("expect_column_median_to_be_between", {"column": "age", "min_value": 1, "max_value": 50}),
     (
         "expect_column_quantile_values_to_be_between",
@@ -194,16 +234,25 @@ OTHER_RULES: list[tuple[str, dict[str, Any]]] = [
     ("expect_column_unique_value_count_to_be_between", {"column": "age", "max_value": 10}),
     ("expect_column_unique_value_count_to_be_between", {"column": "day", "max_value": 10}),
     ("expect_column_unique_value_count_to_be_between", {"column": "score", "max_value": 10}),
-    ("expect_column_unique_value_count_to_be_between", {"column": "city", "max_value": 6, "row_condition": "id < 3", "condition_parser": "spark"}),
+    (
+        "expect_column_unique_value_count_to_be_between",
+        {"column": "city", "max_value": 6, "row_condition": "id < 3", "condition_parser": "spark"},
+    ),
     ("expect_column_distinct_values_to_be_in_set", {"column": "city", "value_set": ["Oslo", "Rome"]}),
     ("expect_column_distinct_values_to_be_in_set", {"column": "flag", "value_set": [True, False]}),
     ("expect_column_distinct_values_to_be_in_set", {"column": "odd name", "value_set": [0, 1, 2, 3]}),
     ("expect_column_distinct_values_to_be_in_set", {"column": "age", "value_set": ["1", "2"]}),
-    ("expect_column_distinct_values_to_contain_set", {"column": "city", "value_set": ["Oslo", "Rome", "Bern"]}),
+    (
+        "expect_column_distinct_values_to_contain_set",
+        {"column": "city", "value_set": ["Oslo", "Rome", "Bern"]},
+    ),
     ("expect_column_distinct_values_to_contain_set", {"column": "city", "value_set": ["Oslo"]}),
     ("expect_column_distinct_values_to_equal_set", {"column": "odd name", "value_set": [0, 1, 2, 3]}),
     ("expect_column_distinct_values_to_equal_set", {"column": "city", "value_set": ["Oslo", "Bern"]}),
-    ("expect_column_most_common_value_to_be_in_set", {"column": "odd name", "value_set": [0], "ties_okay": True}),
+    (
+        "expect_column_most_common_value_to_be_in_set",
+        {"column": "odd name", "value_set": [0], "ties_okay": True},
+    ),
     ("expect_column_most_common_value_to_be_in_set", {"column": "flag", "value_set": [False]}),
     ("expect_column_most_common_value_to_be_in_set", {"column": "city", "value_set": ["Oslo"]}),
     ("unexpected_rows_expectation", {"unexpected_rows_query": "SELECT * FROM {batch} WHERE age > 100"}),
@@ -230,7 +279,10 @@ def frame(spark: SparkSession) -> DataFrame:
 @pytest.fixture(scope="module")
 def suite_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("suite") / "parity.json"
-    expectations = [{"type": t, "kwargs": k, "meta": {"case": i}} for i, (t, k, _) in enumerate(CASES)]
+    expectations = [
+        {"type": t, "kwargs": k, "meta": {"case": i}, "severity": "warning"}
+        for i, (t, k, _) in enumerate(CASES)
+    ]
     path.write_text(json.dumps({"name": "parity", "expectations": expectations}))
     return path
 
@@ -278,7 +330,11 @@ def ours(spark: SparkSession, frame: DataFrame, suite_file: Path) -> SuiteVerdic
 
 def close(left: Any, right: Any) -> bool:
     if isinstance(left, float) and isinstance(right, float):
-        return left == right or (math.isnan(left) and math.isnan(right)) or math.isclose(left, right, rel_tol=1e-9)
+        return (
+            left == right
+            or (math.isnan(left) and math.isnan(right))
+            or math.isclose(left, right, rel_tol=1e-9)
+        )
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(close(left[k], right[k]) for k in left)
     if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
@@ -286,7 +342,9 @@ def close(left: Any, right: Any) -> bool:
     return type(left) is type(right) and bool(left == right)
 
 
-@pytest.mark.parametrize("case", range(len(CASES)), ids=[f"{t[7:]}-{n or i}" for i, (t, _, n) in enumerate(CASES)])
+@pytest.mark.parametrize(
+    "case", range(len(CASES)), ids=[f"{t[7:]}-{n or i}" for i, (t, _, n) in enumerate(CASES)]
+)
 def test_result_equals_that_of_stock_gx(case: int, stock: dict[int, Any], ours: SuiteVerdict) -> None:
     expected, found = stock[case], ours.result.results[case]
     assert found.success == expected.success
@@ -321,5 +379,6 @@ def test_most_rules_cost_no_pass_of_their_own(ours: SuiteVerdict) -> None:
 
 
 def test_the_cases_are_judged_and_not_merely_raised_about(stock: dict[int, Any]) -> None:
-    # One is: GX's own result object refuses the percentage above 100 that GX computes for it.
-    assert sum(map(_raised, stock.values())) <= 1
+    raising = {CASES[i][0] for i, result in stock.items() if _raised(result)}
+    # GX's own result object refuses the percentage above 100 that GX computes for pairs within a condition.
+    assert raising <= {"expect_column_pair_values_to_be_in_set"}

@@ -22,6 +22,7 @@ LAYERS: dict[str, set[str]] = {
         "config",
         "csv_files",
         "drift",
+        "json_values",
         "metric_tables",
         "model_files",
         "parquet_files",

@@ -10,13 +10,19 @@ import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from great_expectations.execution_engine import SparkDFExecutionEngine
 from great_expectations.execution_engine.sparkdf_batch_data import SparkDFBatchData
+from great_expectations.execution_engine.sparkdf_execution_engine import SparkDFExecutionEngine
+from great_expectations.validator.metric_configuration import MetricConfiguration
+from great_expectations.validator.validation_graph import ValidationGraph
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from pipelines.expectations.suites import Rule
+
 # Counts without collecting a single value: the format in which stock GX collects nothing either.
 RESULT_FORMAT: Mapping[str, Any] = {"result_format": "BASIC", "partial_unexpected_count": 0}
+# Metrics whose value is a column over the frame, not something about the data.
+PARTIAL = (".condition", ".map", ".aggregate_fn")
 
 
 class NeedsData(Exception):
@@ -34,7 +40,8 @@ class SchemaFrame:
     def filter(self, condition: Column | str) -> SchemaFrame:
         return SchemaFrame(self._frame, (*self.filters, condition))
 
-    where = filter
+    def where(self, condition: Column | str) -> SchemaFrame:
+        return self.filter(condition)
 
     def __getitem__(self, item: Any) -> Any:
         return self._frame[item]
@@ -70,11 +77,41 @@ class Engine(SparkDFExecutionEngine):
 
     def domain(self, kwargs: Mapping[str, Any]) -> Column | None:
         """The rows that GX would keep for ``kwargs`` as a boolean column, or None for all rows."""
-        filters = self.get_domain_records(dict(kwargs)).filters
-        columns = [F.expr(f) if isinstance(f, str) else f for f in filters]
+        records: Any = self.get_domain_records(dict(kwargs))
+        columns = [F.expr(f) if isinstance(f, str) else f for f in records.filters]
         return functools.reduce(operator.and_, columns) if columns else None
 
 
 def schema_engine(spark: SparkSession, batch_id: str, frame: DataFrame) -> Engine:
     """An engine over the schema of ``frame`` alone."""
-    return Engine(spark, batch_id, SchemaFrame(frame))  # type: ignore[arg-type]
+    return Engine(spark, batch_id, SchemaFrame(frame))
+
+
+def bound(rule: Rule, batch_id: str) -> Any:
+    """The expectation of ``rule`` for one batch, as GX's validator prepares it."""
+    return rule.expectation.copy(update={"batch_id": batch_id})
+
+
+def wanted_metrics(rule: Rule, engine: Engine, batch_id: str) -> list[MetricConfiguration]:
+    """The metrics that GX asks for to judge ``rule``."""
+    runtime = {"result_format": dict(RESULT_FORMAT)}
+    dependencies = bound(rule, batch_id).get_validation_dependencies(engine, runtime)
+    metrics: list[MetricConfiguration] = dependencies.get_metric_configurations()
+    return metrics
+
+
+def metric_order(rule: Rule, engine: Engine, batch_id: str) -> list[MetricConfiguration]:
+    """All metrics behind ``rule``, each after those it depends on."""
+    ordered: dict[Any, MetricConfiguration] = {}
+
+    def visit(metric: MetricConfiguration) -> None:
+        if metric.id not in ordered:
+            for dependency in metric.metric_dependencies.values():
+                visit(dependency)
+            ordered[metric.id] = metric
+
+    graph = ValidationGraph(execution_engine=engine)
+    for metric in wanted_metrics(rule, engine, batch_id):
+        graph.build_metric_dependency_graph(metric)
+        visit(metric)
+    return list(ordered.values())

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pyspark.sql import Column, SparkSession
 from pyspark.sql.types import StructType
 
 from pipelines.errors import ConfigInvalid
-from pipelines.expectations.suites import Kind, Rule, Suite, import_gx, quiet
-
-if TYPE_CHECKING:
-    from pipelines.expectations.metrics import Measured
+from pipelines.expectations.measured import Recipe
+from pipelines.expectations.suites import Kind, Rule, Suite, import_gx
 
 
 @dataclass(frozen=True)
@@ -23,10 +21,12 @@ class Condition:
     """One bit per row.
 
     ``column`` is boolean and never NULL, is evaluated only within its domain and is False outside of it.
+    ``python`` says that GX implements it as a Python function, which costs the rows a trip to a worker.
     """
 
     key: str
     column: Column
+    python: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Step:
     """One GX metric on the way to a result; ``recipe`` is None where GX derives it from earlier ones."""
 
     metric: Any
-    recipe: Callable[[Measured], Any] | None
+    recipe: Recipe | None
 
 
 @dataclass(frozen=True)
@@ -65,23 +65,22 @@ def plan_suite(suite: Suite, frame_schema: StructType, spark: SparkSession) -> S
             do not fit the type of the column; all problems at once.
     """
     import_gx()
-    from pipelines.expectations.metrics import Planner
+    from pipelines.expectations.planner import Planner
 
     problems = [p for rule in suite.rules for p in _missing_columns(rule, frame_schema)]
     _refuse(suite, problems)
-    with quiet():
-        planner = Planner(suite.kind, frame_schema, spark)
-        for rule in suite.rules:
-            planner.add(rule)
-        planner.probe()
+    planner = Planner(suite.kind, frame_schema, spark)
+    for rule in suite.rules:
+        planner.add(rule)
+    planner.probe()
     _refuse(suite, planner.problems)
     return SuitePlan(
         kind=suite.kind,
         name=suite.name,
-        conditions=tuple(Condition(key, column) for key, column in planner.conditions.items()),
-        critical=planner.critical(),
-        aggregates=dict(planner.aggregates),
-        extra=planner.extra(),
+        conditions=planner.conditions,
+        critical=planner.critical,
+        aggregates=planner.aggregates,
+        extra=planner.extra,
         suite=suite,
         steps=dict(planner.steps),
         engine=planner.engine,

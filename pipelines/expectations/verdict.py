@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pyspark.sql import DataFrame
 
 from pipelines.errors import InvariantBroken
-from pipelines.expectations.plan import SuitePlan
-from pipelines.expectations.suites import Rule, import_gx, quiet
+from pipelines.expectations.measured import Measured, Unmeasured
+from pipelines.expectations.plan import Step, SuitePlan
+from pipelines.expectations.suites import Rule, import_gx
 from pipelines.records import CheckOutcome, plain
-
-if TYPE_CHECKING:
-    from pipelines.expectations.metrics import Measured
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,13 @@ def judge(
         InvariantBroken: a count is absent or larger than ``rows``, or an aggregate is absent.
     """
     import_gx()
-    from pipelines.expectations.metrics import Measured
-
     _reconcile(plan, rows, counts, aggregates)
-    with quiet():
-        judgement = _Judgement(plan, Measured(rows, counts, aggregates))
-        results = {rule.name: judgement.free(rule) for rule in plan.suite.rules if rule.name not in plan.extra}
-        extra = tuple(rule for rule in plan.suite.rules if results.get(rule.name) is None)
-        results |= judgement.with_data(extra, frame) if extra else {}
-        return _verdict(plan, results, extra)
+    judgement = _Judgement(plan, Measured(rows, counts, aggregates))
+    served = (rule for rule in plan.suite.rules if rule.name not in plan.extra)
+    results = {rule.name: judgement.free(rule) for rule in served}
+    extra = tuple(rule for rule in plan.suite.rules if results.get(rule.name) is None)
+    results |= judgement.with_data(extra, frame) if extra else {}
+    return _verdict(plan, results, extra)
 
 
 def _reconcile(plan: SuitePlan, rows: int, counts: Mapping[str, int], aggregates: Mapping[str, Any]) -> None:
@@ -78,9 +75,9 @@ class _Judgement:
     """GX over one set of measured values."""
 
     def __init__(self, plan: SuitePlan, measured: Measured) -> None:
-        from pipelines.expectations import metrics
+        from pipelines.expectations import engine
 
-        self._metrics = metrics
+        self._gx = engine
         self._plan = plan
         self._measured = measured
         self._batch_id = f"scoreline-{plan.kind}"
@@ -88,21 +85,19 @@ class _Judgement:
 
     def free(self, rule: Rule) -> Any | None:
         """The result of ``rule`` from measured values alone, or None where these do not suffice."""
-        from great_expectations.exceptions import MetricResolutionError
-
-        from pipelines.expectations.engine import NeedsData
+        from great_expectations.exceptions.exceptions import MetricResolutionError
 
         try:
             for step in self._plan.steps[rule.name]:
                 if step.metric.id not in self._values:
                     self._values[step.metric.id] = self._step_value(step)
-        except self._metrics.Unmeasured:
+        except Unmeasured:
             return None
         except MetricResolutionError as error:
-            return None if isinstance(error.__cause__, NeedsData) else self._failed(rule, error)
+            return None if isinstance(error.__cause__, self._gx.NeedsData) else self._failed(rule, error)
         return self._validated(rule, self._values, self._plan.engine)
 
-    def _step_value(self, step: Any) -> Any:
+    def _step_value(self, step: Step) -> Any:
         if step.recipe is not None:
             return step.recipe(self._measured)
         return self._plan.engine.resolve_metrics([step.metric], self._values)[step.metric.id]
@@ -112,19 +107,19 @@ class _Judgement:
         from great_expectations.validator.validation_graph import ValidationGraph
 
         if frame is None:
-            missing = RuntimeError("this expectation needs a pass over the data, and there was no frame to read")
+            missing = RuntimeError("this needs a pass over the data, and there was no frame to read")
             return {rule.name: self._failed(rule, missing) for rule in rules}
         engine = self._data_engine(rules, frame)
         graph = ValidationGraph(execution_engine=engine)
         broken: dict[str, Exception] = {}
         for rule in rules:
             try:
-                for metric in self._metrics.wanted_metrics(rule, engine, self._batch_id):
+                for metric in self._gx.wanted_metrics(rule, engine, self._batch_id):
                     graph.build_metric_dependency_graph(metric)
             except Exception as error:  # GX reports what an expectation raises as its result
                 broken[rule.name] = error
         values, aborted = graph.resolve(
-            runtime_configuration={"result_format": dict(self._metrics.RESULT_FORMAT)}, show_progress_bars=False
+            runtime_configuration={"result_format": dict(self._gx.RESULT_FORMAT)}, show_progress_bars=False
         )
         return {
             rule.name: self._failed(rule, broken[rule.name])
@@ -134,50 +129,43 @@ class _Judgement:
         }
 
     def _data_engine(self, rules: Sequence[Rule], frame: DataFrame) -> Any:
-        from pipelines.expectations.engine import Engine
-
-        engine = Engine(self._plan.engine.spark, self._batch_id, _narrow(frame, rules))
+        engine = self._gx.Engine(self._plan.engine.spark, self._batch_id, _narrow(frame, rules))
         for step in (step for rule in rules for step in self._plan.steps[rule.name]):
             # Conditions are columns of the schema frame: GX builds its own over the data.
-            if step.recipe is not None and not step.metric.metric_name.endswith(self._metrics.PARTIAL):
+            if step.recipe is not None and not step.metric.metric_name.endswith(self._gx.PARTIAL):
                 try:
                     engine.known[step.metric.id] = step.recipe(self._measured)
-                except self._metrics.Unmeasured:
+                except Unmeasured:
                     continue
         return engine
 
     def _aborted(self, rule: Rule, engine: Any, aborted: Mapping[Any, Any]) -> Any | None:
         """GX's result for an expectation whose metrics could not be computed."""
-        from great_expectations.core import ExpectationValidationResult
-
-        order = self._metrics.metric_order(rule, engine, self._batch_id) if aborted else []
+        order = self._gx.metric_order(rule, engine, self._batch_id) if aborted else []
         info = {str(m.id): aborted[m.id]["exception_info"] for m in order if m.id in aborted}
-        if not info:
-            return None
-        configuration = self._metrics.bound(rule, self._batch_id).configuration
-        return ExpectationValidationResult(success=False, exception_info=info, expectation_config=configuration)
+        return self._raised(rule, info) if info else None
 
     def _validated(self, rule: Rule, values: Mapping[Any, Any], engine: Any) -> Any:
         try:
-            return self._metrics.bound(rule, self._batch_id).metrics_validate(
+            return self._gx.bound(rule, self._batch_id).metrics_validate(
                 metrics=dict(values),
-                runtime_configuration={"result_format": dict(self._metrics.RESULT_FORMAT)},
+                runtime_configuration={"result_format": dict(self._gx.RESULT_FORMAT)},
                 execution_engine=engine,
             )
         except Exception as error:  # GX reports what an expectation raises as its result
             return self._failed(rule, error)
 
     def _failed(self, rule: Rule, error: Exception) -> Any:
-        import traceback
-
-        from great_expectations.core import ExpectationValidationResult
         from great_expectations.validator.exception_info import ExceptionInfo
 
-        info = ExceptionInfo(
-            exception_traceback="".join(traceback.format_exception(error)), exception_message=str(error)
-        )
-        configuration = self._metrics.bound(rule, self._batch_id).configuration
-        return ExpectationValidationResult(success=False, exception_info=info, expectation_config=configuration)
+        trace = "".join(traceback.format_exception(error))
+        return self._raised(rule, ExceptionInfo(exception_traceback=trace, exception_message=str(error)))
+
+    def _raised(self, rule: Rule, info: Any) -> Any:
+        from great_expectations.core import ExpectationValidationResult
+
+        config = self._gx.bound(rule, self._batch_id).configuration
+        return ExpectationValidationResult(success=False, exception_info=info, expectation_config=config)
 
 
 def _narrow(frame: DataFrame, rules: Sequence[Rule]) -> DataFrame:
@@ -190,12 +178,14 @@ def _narrow(frame: DataFrame, rules: Sequence[Rule]) -> DataFrame:
 def _verdict(plan: SuitePlan, results: Mapping[str, Any], extra: Sequence[Rule]) -> SuiteVerdict:
     from great_expectations import __version__
     from great_expectations.core import ExpectationSuiteValidationResult
-    from great_expectations.validator.validator import calc_validation_statistics
+    from great_expectations.validator.validation_statistics import calc_validation_statistics
 
     ordered = [results[rule.name] for rule in plan.suite.rules]
     statistics = calc_validation_statistics(ordered)
-    names = frozenset(rule.name for rule in extra)
-    outcomes = tuple(_outcome(plan, rule, results[rule.name], rule.name in names) for rule in plan.suite.rules)
+    names = {rule.name for rule in extra}
+    outcomes = tuple(
+        _outcome(plan, rule, results[rule.name], rule.name in names) for rule in plan.suite.rules
+    )
     result = ExpectationSuiteValidationResult(
         success=statistics.success,
         results=ordered,

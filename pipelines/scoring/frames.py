@@ -2,12 +2,14 @@
 
 A column's dtype depends on the signature alone, never on the values of a batch: required columns are plain
 numpy, optional integers and booleans pandas' nullable types (so that 2**53 + 1 beside a NULL stays what it
-is), optional floats NaN, times naive UTC.
+is), optional floats NaN, times naive UTC. An array is numpy's; one with a NULL among its whole numbers or
+truth values holds Python objects, as numpy has no other way to keep both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +44,32 @@ def _series(wanted: ModelColumn, array: pa.Array) -> pd.Series:
         return _nullable(array, _NULLABLE[kind])
     if kind == "datetime":
         return array.cast(pa.timestamp("us")).cast(pa.timestamp("ns")).to_pandas()
+    if kind.startswith("array<"):
+        return _lists(array)
     return array.to_pandas()
+
+
+def _lists(array: pa.Array) -> pd.Series:
+    leaves = array
+    while pa.types.is_list(leaves.type) or pa.types.is_large_list(leaves.type):
+        leaves = leaves.flatten()
+    if not (pa.types.is_integer(leaves.type) and leaves.null_count):
+        return array.to_pandas()
+    dtype = leaves.type.to_pandas_dtype()
+    series = pd.Series(index=range(len(array)), dtype=object)
+    series[:] = [_exact(row, dtype) for row in array.to_pylist()]
+    return series
+
+
+def _exact(row: Any, dtype: type) -> Any:
+    """What ``to_pandas`` gives, but for a NULL among integers, which it would turn into floats."""
+    if not isinstance(row, list):
+        return row
+    if any(isinstance(item, list) for item in row):
+        nested = np.empty(len(row), dtype=object)
+        nested[:] = [_exact(item, dtype) for item in row]
+        return nested
+    return np.array(row, dtype=object if None in row else dtype)
 
 
 def _nullable(array: pa.Array, dtype: str) -> pd.Series:

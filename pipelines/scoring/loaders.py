@@ -6,12 +6,12 @@ suffices are loaded with it; the rest goes through MLflow's pyfunc loader.
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import importlib
 import io
 import os
 import shutil
+import sys
 import tarfile
 import tempfile
 from collections import OrderedDict
@@ -63,7 +63,7 @@ def load(spec: ModelSpec, payload: Callable[[], bytes]) -> tuple[LoadedModel, bo
     found = hashlib.sha256(data).hexdigest()
     if found != spec.payload_digest:
         raise ValueError(f"model bytes have sha256 {found}, expected {spec.payload_digest}: refusing to load them")
-    model = _LOADERS.get(spec.flavor, _pyfunc)(_unpack(data), spec)
+    model = _of_folder(_unpack(data), spec)
     _cache[key] = model
     while len(_cache) > _CACHED_MODELS:
         _cache.popitem(last=False)
@@ -71,12 +71,27 @@ def load(spec: ModelSpec, payload: Callable[[], bytes]) -> tuple[LoadedModel, bo
 
 
 def _unpack(data: bytes) -> Path:
-    """The model folder, readable by this user alone, removed when the worker ends."""
-    folder = Path(tempfile.mkdtemp(prefix="scoreline-model-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    """The model folder, readable by this user alone, where Spark removes it when the application ends: a worker
+    is ended without a chance to clean up."""
+    spark_folder = os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0]
+    folder = Path(tempfile.mkdtemp(prefix="scoreline-model-", dir=spark_folder or None))
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         archive.extractall(folder, filter="data")
     return folder
+
+
+def _of_folder(folder: Path, spec: ModelSpec) -> LoadedModel:
+    """Load; the folder stays only where the model may still read from it."""
+    loader = _LOADERS.get(spec.flavor)
+    if loader is None:
+        return _pyfunc(folder, spec)
+    if code := spec.flavor_options.get("code"):
+        sys.path.insert(0, str(folder / code))
+        return loader(folder, spec)
+    try:
+        return loader(folder, spec)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sklearn(folder: Path, spec: ModelSpec) -> LoadedModel:
@@ -104,6 +119,7 @@ def _xgboost(folder: Path, spec: ModelSpec) -> LoadedModel:
     model.load_model(path)
     if kind != "Booster":
         return _of_object(model, spec)
+    _only_predict("an xgboost Booster", spec)
     return LoadedModel(lambda frame: model.predict(xgboost.DMatrix(frame)))
 
 
@@ -111,6 +127,7 @@ def _lightgbm(folder: Path, spec: ModelSpec) -> LoadedModel:
     if spec.flavor_options.get("model_class", "").endswith("Booster"):
         import lightgbm
 
+        _only_predict("a lightgbm Booster", spec)
         booster = lightgbm.Booster(model_file=str(folder / spec.flavor_options["data"]))
         return LoadedModel(booster.predict)
     return _of_object(_object(folder, spec, spec.flavor_options["data"]), spec)
@@ -120,19 +137,23 @@ def _onnx(folder: Path, spec: ModelSpec) -> LoadedModel:
     import numpy as np
     import onnxruntime
 
+    _only_predict("an ONNX model", spec)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # one core per task: Spark is the one that runs things side by side
     path = folder / spec.flavor_options.get("data", "model.onnx")
     runtime = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     inputs = [(i.name, i.type) for i in runtime.get_inputs()]
-    kinds = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
+    kinds = {
+        "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64,
+        "tensor(int32)": np.int32, "tensor(bool)": np.bool_, "tensor(string)": np.object_,
+    }  # fmt: skip
 
     def predict(frame: Any) -> Any:
         if len(inputs) == 1:
             (name, kind), matrix = inputs[0], frame.to_numpy()
             feed = {name: matrix.astype(kinds.get(kind, matrix.dtype), copy=False)}
         else:
-            feed = {n: frame[n].to_numpy().reshape(-1, 1).astype(kinds.get(k, object)) for n, k in inputs}
+            feed = {n: frame[n].to_numpy().reshape(-1, 1).astype(kinds.get(k, np.object_)) for n, k in inputs}
         return runtime.run(None, feed)[0]
 
     return LoadedModel(predict)
@@ -141,6 +162,7 @@ def _onnx(folder: Path, spec: ModelSpec) -> LoadedModel:
 def _pyfunc(folder: Path, spec: ModelSpec) -> LoadedModel:
     from pipelines.scoring import pyfunc_loader
 
+    _only_predict(f"a model of flavor {spec.flavor!r}", spec)
     return LoadedModel(pyfunc_loader.load(folder))
 
 
@@ -151,6 +173,11 @@ def _of_object(model: Any, spec: ModelSpec) -> LoadedModel:
         offered = [m for m in ("predict", "predict_proba", "decision_function") if hasattr(model, m)]
         raise AttributeError(f"{type(model).__name__} has no {spec.method}; it has {', '.join(offered)}")
     return LoadedModel(method, getattr(model, "classes_", None))
+
+
+def _only_predict(what: str, spec: ModelSpec) -> None:
+    if spec.method != "predict":
+        raise AttributeError(f"{what} has no {spec.method}; it has predict")
 
 
 def _limit_threads() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.records import ModelColumn
 
@@ -15,10 +16,11 @@ _ARROW = {
     "boolean": pa.bool_(), "integer": pa.int32(), "long": pa.int64(), "float": pa.float32(),
     "double": pa.float64(), "string": pa.string(), "binary": pa.binary(), "datetime": pa.timestamp("us", "UTC"),
 }  # fmt: skip
-_KINDS = {  # numpy kinds that convert to a declared type without losing anything
-    "boolean": "b", "integer": "biu", "long": "biu", "float": "biuf", "double": "biuf",
-    "string": "OSU", "binary": "OS", "datetime": "MO",
+_KINDS = {  # numpy kinds that a declared type takes; of objects (O) and too large numbers Arrow is the judge
+    "boolean": "bO", "integer": "biuO", "long": "biuO", "float": "biufO", "double": "biufO",
+    "string": "OU", "binary": "OS", "datetime": "MO",
 }  # fmt: skip
+_NUMBERS = ("boolean", "integer", "long", "float", "double")
 
 
 class WrongOutput(Exception):
@@ -77,21 +79,40 @@ def _parts(result: Any, rows: int, method: str, columns: Sequence[ModelColumn], 
         if len(result) == rows and not result.index.equals(expected):
             raise WrongOutput("returned rows in another order (its index is not that of the batch)")
     if isinstance(result, pd.DataFrame) and method == "predict":
-        missing = [c.name for c in columns if c.name not in result.columns]
-        names = list(result.columns) if missing and len(columns) == result.shape[1] else [c.name for c in columns]
-        if missing and names == [c.name for c in columns]:
-            raise WrongOutput(f"returned the columns {list(result.columns)}, expected {names}")
-        parts = [result[n].to_numpy() for n in names]
+        parts = [result[n] for n in _names(result, columns)]
+    elif isinstance(result, pd.Series) and len(columns) == 1:
+        parts = [result]
     else:
-        values = np.asarray(result)
+        values = _values(result, columns)
         if values.ndim == 2 and values.shape[1] == 1 and not columns[0].type.startswith("array<"):
             values = values[:, 0]
         parts = _split(values, method, columns, classes)
     for part in parts:
-        if np.ndim(part) == 0 or len(part) != rows:
-            found = 1 if np.ndim(part) == 0 else len(part)
-            raise WrongOutput(f"returned {found} rows for a batch of {rows}")
+        if len(part) != rows:
+            raise WrongOutput(f"returned {len(part)} rows for a batch of {rows}")
     return parts
+
+
+def _names(result: pd.DataFrame, columns: Sequence[ModelColumn]) -> list[Any]:
+    """The result's columns for the declared ones: by name, or by position where no name is known."""
+    declared = [c.name for c in columns]
+    if set(declared) <= set(result.columns):
+        return declared
+    if len(declared) != result.shape[1] or set(declared) & set(result.columns):
+        raise WrongOutput(f"returned the columns {list(result.columns)}, expected {declared}")
+    return list(result.columns)
+
+
+def _values(result: Any, columns: Sequence[ModelColumn]) -> np.ndarray:
+    """numpy's view of a result; a list of texts, bytes or lists is not left to numpy, which pads and cuts them."""
+    if isinstance(result, (list, tuple)) and len(columns) == 1 and columns[0].type not in _NUMBERS:
+        values = np.empty(len(result), dtype=object)
+        values[:] = result
+        return values
+    values = np.asarray(result)
+    if values.ndim == 0:
+        raise WrongOutput(f"returned a single {type(result).__name__}, expected one value per row")
+    return values
 
 
 def _split(values: np.ndarray, method: str, columns: Sequence[ModelColumn], classes: Any) -> list[Any]:
@@ -104,31 +125,48 @@ def _split(values: np.ndarray, method: str, columns: Sequence[ModelColumn], clas
         if values.ndim != 2 or values.shape[1] != len(columns):
             raise WrongOutput(f"returned an array of shape {values.shape}, expected (rows, {len(columns)})")
         return list(values.T)
+    if method == "predict" and columns[0].type.startswith("array<") and values.ndim == 1 and values.dtype != object:
+        raise WrongOutput(f"returned one {values.dtype} per row, expected {columns[0].type} for {columns[0].name!r}")
     return [values]
 
 
 def _array(wanted: ModelColumn, values: Any) -> tuple[pa.Array, np.ndarray]:
+    """One column and where it is missing, NaN or infinite."""
     if wanted.type.startswith("array<"):
         return _list_array(wanted, values)
-    values = np.asarray(values)
+    if isinstance(values, pd.Series):
+        values = values.astype(object) if pd.api.types.is_extension_array_dtype(values.dtype) else values.to_numpy()
     if values.dtype.kind not in _KINDS[wanted.type] or values.ndim != 1:
         raise WrongOutput(f"returned {values.dtype} of shape {values.shape} for {wanted.name!r}, expected {wanted.type}")
-    bad = ~np.isfinite(values) if values.dtype.kind == "f" else np.asarray(pd.isna(values))
-    try:
-        array = pa.array(values, type=arrow_type(wanted.type), from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise WrongOutput(f"returned values for {wanted.name!r} that are not {wanted.type}: {error}") from error
-    return array, bad
+    array = _converted(values, wanted)
+    return array, _unfit(array)
 
 
 def _list_array(wanted: ModelColumn, values: Any) -> tuple[pa.Array, np.ndarray]:
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf" and wanted.type == "array<double>":
+        if values.ndim > 2:
+            raise WrongOutput(f"returned an array of shape {values.shape} for {wanted.name!r}, expected {wanted.type}")
         matrix = np.ascontiguousarray(values.reshape(len(values), -1), dtype=np.float64)
         offsets = np.arange(0, matrix.size + 1, matrix.shape[1], dtype=np.int32)
         return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel())), ~np.isfinite(matrix).all(axis=1)
-    rows = [None if v is None else np.asarray(v).tolist() for v in values]
+    array = _converted([v.tolist() if isinstance(v, np.ndarray) else v for v in values], wanted)
+    return array, _unfit(array)
+
+
+def _converted(values: Any, wanted: ModelColumn) -> pa.Array:
     try:
-        array = pa.array(rows, type=arrow_type(wanted.type))
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        return pa.array(values, type=arrow_type(wanted.type), from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise WrongOutput(f"returned values for {wanted.name!r} that are not {wanted.type}: {error}") from error
-    return array, array.is_null().to_numpy(zero_copy_only=False)
+
+
+def _unfit(array: pa.Array) -> np.ndarray:
+    """Where a value, or anything in a list, is missing, NaN or infinite."""
+    bad = array.is_null().to_numpy(zero_copy_only=False)
+    if pa.types.is_floating(array.type):
+        return bad | ~np.isfinite(array.to_numpy(zero_copy_only=False))
+    if pa.types.is_list(array.type):
+        inside = _unfit(array.flatten())
+        bad = bad.copy()
+        bad[pc.list_parent_indices(array).to_numpy(zero_copy_only=False)[inside]] = True
+    return bad

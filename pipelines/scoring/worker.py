@@ -25,10 +25,11 @@ from pipelines.scoring.frames import to_frame
 from pipelines.scoring.loaders import LoadedModel, ModelSpec, load
 from pipelines.scoring.outputs import WrongOutput, arrow_type, to_arrays
 
-ERROR, STATE = "error", "state"
+ERROR, STATE = "__error", "__state"  # a model may well have an output called error
 MARKER = "scoreline-model-failed:"  # what the driver looks for in a failed task's message
 BITS = 60  # rules per mask column, as in pipelines.rules, which workers do not import
-ISOLATED_PER_BATCH = 64  # more than these failing alone in one batch, and the model as a whole has failed
+ISOLATED_PER_BATCH = 64  # more than these failing alone in one batch, and the model as a whole has failed;
+ISOLATED_ANYWAY = 8  # but a small batch, the last one of a task say, may hold nothing but these
 
 
 class ModelFailedHere(Exception):
@@ -95,7 +96,7 @@ def merge_states(states: Iterable[WorkerState]) -> WorkerState:
     """One account of all tasks: sums, except for the largest memory and the distinct workers."""
     total = WorkerState()
     for s in states:
-        counts = s.counts if not total.counts else _add(total.counts, s.counts)
+        counts = _add(total.counts, s.counts) if total.counts and s.counts else total.counts or s.counts
         profile = s.profile if total.profile is None or s.profile is None else total.profile.merge(s.profile)
         total = WorkerState(
             rows=total.rows + s.rows,
@@ -227,9 +228,11 @@ class _Account:
                     pending += [(middle, stop), (start, middle)]
 
     def _refuse_hopeless(self, isolated: int, rows: int, error: Exception) -> None:
-        if isolated > min(ISOLATED_PER_BATCH, max(1, rows // 2)):
+        """Half a big batch, or all of what the task has seen so far: that is no longer about single rows."""
+        all_so_far = isolated == rows > 1 and not self.state.predicted
+        if all_so_far or isolated > min(ISOLATED_PER_BATCH, max(ISOLATED_ANYWAY, rows // 2)):
             raise ModelFailedHere(
-                f"the model raises on more than {isolated - 1} rows of a batch of {rows}: {_reason(error)}",
+                f"the model raises on {isolated} or more rows of a batch of {rows}: {_reason(error)}",
                 self.state.batches,
             ) from error
 
