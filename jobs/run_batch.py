@@ -14,7 +14,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # spark-submit puts only this file's folder there
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1])
+)  # spark-submit puts only this file's folder there
 
 import click
 
@@ -47,12 +49,16 @@ def main() -> None:
 @click.option("--from", "first", help="First date of a backfill.")
 @click.option("--to", "last", help="Last date of a backfill.")
 @click.option("--keep-going", is_flag=True, help="Go on with later dates after one has failed.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a configuration value.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a configuration value."
+)
 @click.option("--dry-run", is_flag=True, help="Resolve, plan and check; write nothing.")
 @click.option("--force", is_flag=True, help="Publish a superseding run for a date that is already published.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_obj
-def command(line: TextIO, log_format: str, first: str | None, last: str | None, keep_going: bool, **options: Any) -> int:
+def command(
+    line: TextIO, log_format: str, first: str | None, last: str | None, keep_going: bool, **options: Any
+) -> int:
     """Score one date (--run-date) or each date of a range (--from, --to)."""
     form = log_to_stderr(log_format)
     try:
@@ -81,14 +87,18 @@ def _one(
         return error.record.to_dict() if error.record else _failure(error, day)
     except Exception as error:  # ours, before there was a run to record it
         log.exception("the run could not begin")
-        return _failure(ScorelineError(f"{type(error).__name__}: {error}", hint="The log has the stack trace."), day)
+        return _failure(
+            ScorelineError(f"{type(error).__name__}: {error}", hint="The log has the stack trace."), day
+        )
 
 
 def _days(run_date: str | None, first: str | None, last: str | None) -> list[str]:
     if run_date and not (first or last):
         return [_day("--run-date", run_date).isoformat()]
     if not (first and last) or run_date:
-        raise UsageWrong("found neither --run-date nor --from with --to, or both.", hint="Give one or the other.")
+        raise UsageWrong(
+            "found neither --run-date nor --from with --to, or both.", hint="Give one or the other."
+        )
     start, end = _day("--from", first), _day("--to", last)
     if end < start:
         raise UsageWrong(f"--from {first} is after --to {last}.", hint="Swap them.")
@@ -101,7 +111,9 @@ def _day(option: str, text: str) -> date:
     except ValueError:
         day = None
     if day is None or day.isoformat() != text:
-        raise UsageWrong(f"{option}: found {text!r}, expected a date such as 2026-11-22.", hint="Write YYYY-MM-DD.")
+        raise UsageWrong(
+            f"{option}: found {text!r}, expected a date such as 2026-11-22.", hint="Write YYYY-MM-DD."
+        )
     return day
 
 

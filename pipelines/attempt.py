@@ -78,7 +78,9 @@ class Attempt:
         """``text`` without the secrets that came from the environment or stand in URIs."""
         return redact(text, self.config.secrets)
 
-    def record(self, status: Any, error: ScorelineError | Stopped | None = None, exit_code: int = 0) -> RunRecord:
+    def record(
+        self, status: Any, error: ScorelineError | Stopped | None = None, exit_code: int = 0
+    ) -> RunRecord:
         """The record as of now, free of secrets."""
         total = time.perf_counter() - self._start
         read = self.facts.get("rows", {}).get("read") if "score" in self.seconds else None

@@ -10,7 +10,18 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from pipelines import binding, failures, gates, ledger, one_pass, outcome, publish, registry, screening, session, source
+from pipelines import (
+    binding,
+    failures,
+    gates,
+    one_pass,
+    outcome,
+    publish,
+    registry,
+    screening,
+    session,
+    source,
+)
 from pipelines.attempt import Attempt
 from pipelines.config import Config
 from pipelines.errors import DataRefused, DriftBlocked, ScorelineError, Stopped
@@ -80,7 +91,9 @@ class _Plan:
     reference: TableProfile | None
 
 
-def _publish_once(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, force: bool) -> RunRecord:
+def _publish_once(
+    attempt: Attempt, place: publish.Slot, spark: SparkSession | None, force: bool
+) -> RunRecord:
     with publish.lock(place):
         committed = publish.recover(place, force)
         if committed and not force:
@@ -95,7 +108,9 @@ def _publish_once(attempt: Attempt, place: publish.Slot, spark: SparkSession | N
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     session.stop_jobs(spark, attempt.config.name)
-                kept = publish.discard(staging, keep_quarantine=isinstance(error, (DataRefused, DriftBlocked)))
+                kept = publish.discard(
+                    staging, keep_quarantine=isinstance(error, (DataRefused, DriftBlocked))
+                )
                 attempt.facts["paths"] = {"quarantine": str(kept)} if kept else {}
                 raise
 
@@ -135,7 +150,11 @@ def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Wor
         for text in table.warnings:
             attempt.warn(text)
         bound = binding.bind(model.inputs, table.schema, config.source.columns, kept)
-        attempt.facts["inputs"] = {"path": config.source.path, "format": config.source.format, **table.summary}
+        attempt.facts["inputs"] = {
+            "path": config.source.path,
+            "format": config.source.format,
+            **table.summary,
+        }
         attempt.facts["inputs"]["config_digest"] = config.digest()
         attempt.facts["run_id"] = _run_id(config, model, table)
     with attempt.stage("plan"):

@@ -56,7 +56,9 @@ def wanted_types(
     inputs: Sequence[ModelColumn], renamed: Mapping[str, str], declared: Mapping[str, str]
 ) -> dict[str, str]:
     """Spark type by source column, for a source that has no types of its own (CSV)."""
-    signature = {renamed.get(c.name, c.name): spark_type(c.type) for c in inputs if not c.type.startswith("array<")}
+    signature = {
+        renamed.get(c.name, c.name): spark_type(c.type) for c in inputs if not c.type.startswith("array<")
+    }
     return {**signature, **declared}
 
 
@@ -75,7 +77,9 @@ def bind(
     available = {f.name: f.dataType for f in schema.fields}
     problems = [f"source.columns.{n}: the model has no such input{_near(n, [c.name for c in inputs])}"
                 for n in renamed if n not in {c.name for c in inputs}]  # fmt: skip
-    problems += [f"column {n!r} is missing{_near(n, list(available))}" for n in required if n not in available]
+    problems += [
+        f"column {n!r} is missing{_near(n, list(available))}" for n in required if n not in available
+    ]
     for wanted in inputs:
         problems += _mismatch(wanted, renamed.get(wanted.name, wanted.name), available)
     if problems:
@@ -85,9 +89,11 @@ def bind(
             hint="Map names that differ in source.columns, or correct the input.",
         )
     columns = tuple(_cast(c, renamed.get(c.name, c.name), available) for c in inputs)
-    rules = tuple(r for c in inputs for r in _rules(c, renamed.get(c.name, c.name), available))
+    rules = {r.name: r for c in inputs for r in _rules(c, renamed.get(c.name, c.name), available)}
     used = {renamed.get(c.name, c.name) for c in inputs}
-    return Binding(tuple(inputs), columns, rules, tuple(n for n in available if n not in used))
+    return Binding(
+        tuple(inputs), columns, tuple(rules.values()), tuple(n for n in available if n not in used)
+    )
 
 
 def _near(name: str, known: Sequence[str]) -> str:
@@ -100,20 +106,30 @@ def _mismatch(wanted: ModelColumn, source: str, available: Mapping[str, DataType
     if source not in available:
         if not wanted.required:
             return []
-        return [f"model input {wanted.name!r} ({wanted.type}): column {source!r} is missing{_near(source, list(available))}"]
+        near = _near(source, list(available))
+        return [f"model input {wanted.name!r} ({wanted.type}): column {source!r} is missing{near}"]
     if _fits(wanted.type, available[source]):
         return []
     found = available[source].simpleString()
-    return [f"model input {wanted.name!r}: column {source!r} is {found}, expected {wanted.type}; it would lose values"]
+    return [
+        f"model input {wanted.name!r}: column {source!r} is {found}, expected {wanted.type}; it would lose values"
+    ]
 
 
 def _fits(model_type: str, found: DataType) -> bool:
     if model_type.startswith("array<"):
-        return isinstance(found, ArrayType) and _fits(model_type[6:-1], found.elementType)
+        return isinstance(found, ArrayType) and _fits_within(model_type[6:-1], found.elementType)
     if model_type == "double" and isinstance(found, DecimalType):
         return True
     name = found.simpleString()
-    return name in _ACCEPTED[model_type] or (model_type == "string" and name.startswith(("char(", "varchar(")))
+    return name in _ACCEPTED[model_type] or (
+        model_type == "string" and name.startswith(("char(", "varchar("))
+    )
+
+
+def _fits_within(model_type: str, found: DataType) -> bool:
+    """Elements of arrays have no rule of their own, so that only what is exact for all values will do."""
+    return _fits(model_type, found) and not (model_type == "double" and found.simpleString() == "bigint")
 
 
 def _cast(wanted: ModelColumn, source: str, available: Mapping[str, DataType]) -> Callable[[], Column]:
@@ -141,6 +157,9 @@ def _rules(wanted: ModelColumn, source: str, available: Mapping[str, DataType]) 
 
 
 def _inexact(source: str) -> Column:
-    exact = F.lit(2**53)
-    value = column(source)
-    return ~value.between(-exact, exact) & (value.cast("double").cast("decimal(38,0)") != value.cast("decimal(38,0)"))
+    """Whether a bigint is no double. The way back goes through bigint: a cast to decimal takes the digits that a
+    double prints, not its value. 2**63 itself has no way back, and only numbers that are not it come there."""
+    value, limit = column(source), F.lit(2**53)
+    rounded = value.cast("double")
+    there_and_back = F.when(rounded < F.lit(2.0**63), rounded.cast("bigint"))
+    return ~value.between(-limit, limit) & ~there_and_back.eqNullSafe(value)

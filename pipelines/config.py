@@ -8,19 +8,41 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
+from pipelines import config_files
 from pipelines.errors import ConfigInvalid
 
-Share = Annotated[float, Field(ge=0, le=1)]
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):  # pydantic takes true for 1.0, and a limit of 1.0 lets everything pass
+        raise ValueError("expected a number")  # noqa: TRY004 - pydantic collects ValueErrors
+    return value
+
+
+Share = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]
+Distance = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,64}$")]
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SECRET_NAME = re.compile(r"secret|token|passw|key|credential|_sas", re.IGNORECASE)
+_EXPECTED = {  # pydantic's words are about Python, these are about YAML
+    "tuple_type": "expected a list",
+    "dict_type": "expected a section of key: value lines",
+    "model_type": "expected a section of key: value lines",
+    "string_type": "expected text (in quotes, if YAML takes it for something else)",
+    "date_type": "expected a date such as 2026-11-22",
+}
 
 
 class _Section(BaseModel):
@@ -54,6 +76,12 @@ class Source(_Section):
     types: dict[str, str] = {}
     header: tuple[str, ...] | None = None
 
+    @model_validator(mode="after")
+    def _csv_only(self) -> Source:
+        if self.format == "parquet" and (self.header or self.types):
+            raise ValueError("header and types are for CSV; Parquet files carry names and types")
+        return self
+
 
 class Quality(_Section):
     """Great Expectations suites, and the largest share of rows that may be quarantined."""
@@ -65,14 +93,14 @@ class Quality(_Section):
 
 class ColumnThresholds(_Section):
     js_distance: Share | None = None
-    wasserstein: Annotated[float, Field(ge=0)] | None = None
+    wasserstein: Distance | None = None
 
 
 class Thresholds(_Section):
     """Limits of the drift statistics; ``columns`` overrides them for single columns."""
 
     js_distance: Share = 0.1
-    wasserstein: Annotated[float, Field(ge=0)] = 0.1
+    wasserstein: Distance = 0.1
     columns: dict[str, ColumnThresholds] = {}
 
 
@@ -120,7 +148,9 @@ class Config(_Section):
 
         The suites count by their text, not by their path; where the outputs go does not count.
         """
-        body = self.model_dump(mode="json", exclude={"sink": True, "tracking_uri": True, "model": {"uri", "digest"}})
+        body = self.model_dump(
+            mode="json", exclude={"sink": True, "tracking_uri": True, "model": {"uri", "digest"}}
+        )
         for kind in ("input", "output"):
             path = body["quality"][kind]
             body["quality"][kind] = Path(path).read_text("utf-8") if path and Path(path).is_file() else path
@@ -128,7 +158,11 @@ class Config(_Section):
 
 
 def load_config(
-    path: str | Path, *, run_date: str | date, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
+    path: str | Path,
+    *,
+    run_date: str | date,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
 ) -> Config:
     """Read, complete and check a configuration file.
 
@@ -141,11 +175,16 @@ def load_config(
     Raises:
         ConfigInvalid: naming every problem with its path, what was found and what was expected.
     """
-    tree = _read(Path(path))
-    for text in overrides:
-        _override(tree, text)
-    values, problems, secrets = _expand(tree, "", os.environ if environ is None else environ)
-    values["run_date"] = day = _day(run_date)
+    tree = config_files.read(Path(path))
+    problems = [p for text in overrides for p in config_files.override(tree, text)]
+    if "run_date" in tree:
+        problems.append("run_date: found in the file, expected on the command line; a file serves every date")
+    values, unset, secrets = config_files.expand(tree, "", os.environ if environ is None else environ)
+    day, wrong = _day(run_date)
+    problems += [*unset, *wrong]
+    values = {k: v for k, v in values.items() if v is not None} | {
+        "run_date": day
+    }  # an empty section is none
     if isinstance(source := values.get("source"), dict) and isinstance(source.get("path"), str):
         source["path"] = source["path"].replace("{run_date}", day.isoformat())
     try:
@@ -154,89 +193,62 @@ def load_config(
         problems += [_problem(e) for e in error.errors(include_url=False)]
         config = None
     if config is None or problems:
-        listing = "\n".join(f"  - {p}" for p in problems)
-        raise ConfigInvalid(f"{path}: {len(problems)} problem(s):\n{listing}\n", hint="Correct the file and run again.")
+        listing = _masked("\n".join(f"  - {p}" for p in problems), secrets)
+        raise ConfigInvalid(
+            f"{path}: {len(problems)} problem(s):\n{listing}\n", hint="Correct the file and run again."
+        )
     config._secrets = tuple(secrets)
     return config
 
 
-def _day(value: str | date) -> date:
+def _masked(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***").replace(repr(secret)[1:-1], "***")
+    return text
+
+
+def _day(value: str | date) -> tuple[date, list[str]]:
+    """The date, and what is wrong with it."""
     if isinstance(value, date):
-        return value
+        return value.date() if isinstance(value, datetime) else value, []
     try:
         if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
             raise ValueError(value)
-        return date.fromisoformat(value)
+        return date.fromisoformat(value), []
     except ValueError:
-        raise ConfigInvalid(
-            f"run_date: found {value!r}, expected a date such as 2026-11-22.", hint="Give --run-date YYYY-MM-DD."
-        ) from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigInvalid(
-            f"{path}: cannot be read ({error.strerror}).", hint="Give --config the path of a YAML file."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigInvalid(f"{path}: not valid YAML: {error}.", hint="Correct the syntax.") from error
-    if not isinstance(tree, dict):
-        raise ConfigInvalid(
-            f"{path}: found {type(tree).__name__}, expected a mapping.", hint="Start from a file in conf/."
-        )
-    return tree
-
-
-def _override(tree: dict[str, Any], text: str) -> None:
-    path, sign, value = text.partition("=")
-    *parents, leaf = path.split(".")
-    if not sign or not leaf:
-        raise ConfigInvalid(f"--set {text!r}: expected key.path=value.", hint="Example: --set sink.path=out.")
-    for parent in parents:
-        node = tree.setdefault(parent, {})
-        if not isinstance(node, dict):
-            raise ConfigInvalid(f"--set {text!r}: {parent!r} is not a section.", hint="Name a key below a section.")
-        tree = node
-    tree[leaf] = yaml.safe_load(value)
-
-
-def _expand(value: Any, path: str, environ: Mapping[str, str]) -> tuple[Any, list[str], list[str]]:
-    """``value`` with ``${VARIABLE}`` replaced, the problems met, and the secret values used."""
-    if isinstance(value, dict):
-        done = {k: _expand(v, f"{path}.{k}".lstrip("."), environ) for k, v in value.items()}
-        parts = list(done.values())
-        return {k: v[0] for k, v in done.items()}, sum((p[1] for p in parts), []), sum((p[2] for p in parts), [])
-    if isinstance(value, list):
-        parts = [_expand(v, f"{path}[{i}]", environ) for i, v in enumerate(value)]
-        return [p[0] for p in parts], sum((p[1] for p in parts), []), sum((p[2] for p in parts), [])
-    if not isinstance(value, str):
-        return value, [], []
-    names = _VARIABLE.findall(value)
-    missing = [f"{path}: the environment variable {n} is not set" for n in names if n not in environ]
-    secrets = [environ[n] for n in names if n in environ and _SECRET_NAME.search(n) and environ[n]]
-    return _VARIABLE.sub(lambda m: environ.get(m[1], ""), value), missing, secrets
+        return date.min, [
+            f"run_date: found {value!r}, expected a date such as 2026-11-22 (--run-date YYYY-MM-DD)"
+        ]
 
 
 def _problem(error: Any) -> str:
     """One line for one of pydantic's errors: path, found, expected, and the nearest right key."""
-    location = error["loc"]
-    path = ".".join(str(part) for part in location)
-    if error["type"] == "extra_forbidden":
+    location, kind = error["loc"], error["type"]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    if kind == "extra_forbidden":
         known = _keys(location[:-1])
         near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         advice = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
         return f"{path}: unknown key; {advice}"
-    if error["type"] == "missing":
+    if kind == "missing":
         return f"{path}: missing, and it has no default"
-    return f"{path}: found {error['input']!r}; {error['msg'][0].lower()}{error['msg'][1:]}"
+    if kind == "value_error" and isinstance(error["input"], dict):
+        return f"{path}: {error['ctx']['error']}"
+    said = (
+        str(error["ctx"]["error"])
+        if kind == "value_error"
+        else f"{error['msg'][0].lower()}{error['msg'][1:]}"
+    )
+    return f"{path}: found {error['input']!r}; {_EXPECTED.get(kind, said)}"
 
 
 def _keys(location: Sequence[Any]) -> list[str]:
     section: Any = Config
     for part in location:
-        field = section.model_fields.get(part) if hasattr(section, "model_fields") else None
-        section = field.annotation if field else None
+        if hasattr(section, "model_fields"):
+            field = section.model_fields.get(part)
+            section = field.annotation if field else None
+        else:
+            section = get_args(section)[-1]  # dict[str, Section]: any name leads to one
     fields = getattr(section, "model_fields", {})
     return [name for name in fields if not (section is Config and name == "run_date")]

@@ -10,7 +10,7 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import IO, Any, cast
@@ -23,9 +23,21 @@ _FIXED = {"mode": "PERMISSIVE", "columnpruning": "false"}
 _DEFAULTS = {"escape": '"', "encoding": "utf-8"}  # RFC 4180 writes a quote inside quotes twice
 _ALIASES = {"delimiter": "sep", "charset": "encoding"}
 _DECIDED = ("mode", "header", "enforceschema", "inferschema", "columnnameofcorruptrecord", "columnpruning")
-_ENCODINGS = ("utf-8", "us-ascii", "iso-8859-1", "utf-16", "utf-16le", "utf-16be", "utf-32")  # all Spark 4.1 reads
-_OPENERS = {".gz": gzip.open, ".bz2": bz2.open}
-_MAGIC = {b"PAR1": "Parquet", b"\x1f\x8b": "gzip (but not named .gz)", b"PK\x03\x04": "a zip archive or a workbook"}
+_ENCODINGS = (
+    "utf-8",
+    "us-ascii",
+    "iso-8859-1",
+    "utf-16",
+    "utf-16le",
+    "utf-16be",
+    "utf-32",
+)  # all Spark 4.1 reads
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open}
+_MAGIC = {
+    b"PAR1": "Parquet",
+    b"\x1f\x8b": "gzip (but not named .gz)",
+    b"PK\x03\x04": "a zip archive or a workbook",
+}
 _MARKUP = ("<html", "<!doctype", "<?xml")
 _HEAD = 2**20  # characters in which a header line must end
 
@@ -52,8 +64,15 @@ def options(given: Mapping[str, Any], *, has_header: bool) -> dict[str, str]:
             f"source.options.encoding: found {merged['encoding']!r}, expected one of {', '.join(_ENCODINGS)}.",
             hint="Spark reads no other; convert the files to UTF-8.",
         )
+    for name in ("quote", "escape", "comment"):
+        if len(merged.get(name, "")) > 1:
+            raise ConfigInvalid(
+                f"source.options.{name}: found {merged[name]!r}, expected one character.", hint="Correct it."
+            )
     if merged["encoding"].startswith(("utf-16", "utf-32")):
-        merged["multiline"] = "true"  # otherwise Spark cuts lines at the byte 0x0A, in the middle of characters
+        merged["multiline"] = (
+            "true"  # otherwise Spark cuts lines at the byte 0x0A, in the middle of characters
+        )
     return merged
 
 
@@ -66,7 +85,9 @@ def multiline(options: Mapping[str, str]) -> bool:
     return options.get("multiline", "false").lower() == "true"
 
 
-def columns(files: Sequence[InputFile], options: Mapping[str, str], header: Sequence[str] | None) -> list[str]:
+def columns(
+    files: Sequence[InputFile], options: Mapping[str, str], header: Sequence[str] | None
+) -> list[str]:
     """The column names, which all files must share.
 
     Raises:
@@ -128,7 +149,11 @@ def quotes(text: str, options: Mapping[str, str]) -> int:
 
 def unfinished(files: Sequence[InputFile]) -> list[str]:
     """The paths of uncompressed files whose last line has no line break: perhaps cut short."""
-    return [f.path for f in files if f.size > 0 and not f.path.endswith(tuple(_OPENERS)) and not _ends_line(f.path)]
+    return [
+        f.path
+        for f in files
+        if f.size > 0 and not f.path.endswith(tuple(_OPENERS)) and not _ends_line(f.path)
+    ]
 
 
 def _ends_line(path: str) -> bool:
@@ -177,7 +202,9 @@ def _fields(lines: Sequence[str], options: Mapping[str, str], path: str) -> list
     try:
         fields = next(csv.reader((ln + "\n" for ln in lines), delimiter=separator, **style), [])
     except csv.Error as error:
-        raise InputUnavailable(f"{path}: its first line is no CSV ({error}).", hint="Look at the file.") from error
+        raise InputUnavailable(
+            f"{path}: its first line is no CSV ({error}).", hint="Look at the file."
+        ) from error
     leading, trailing = (options.get(f"ignore{end}whitespace") == "true" for end in ("leading", "trailing"))
     fields = [f.lstrip() if leading else f for f in fields]
     return [f.rstrip() if trailing else f for f in fields]
@@ -193,14 +220,17 @@ def _head(path: str, options: Mapping[str, str]) -> str:
             )
         for magic, kind in _MAGIC.items():
             if start.startswith(magic):
-                raise ConfigInvalid(f"{path}: is {kind}, expected CSV text.", hint="Correct source.format or the file.")
+                raise ConfigInvalid(
+                    f"{path}: is {kind}, expected CSV text.", hint="Correct source.format or the file."
+                )
         raw.seek(0)
-        return _decoded(raw, options).read(_HEAD)
+        with _decoded(raw, options) as text:
+            return text.read(_HEAD)
 
 
 def _lines(path: str, options: Mapping[str, str]) -> Iterator[str]:
-    with _reading(path), _open(path) as raw:
-        yield from _decoded(raw, options)
+    with _reading(path), _open(path) as raw, _decoded(raw, options) as text:
+        yield from text
 
 
 def _decoded(raw: IO[bytes], options: Mapping[str, str]) -> io.TextIOWrapper:
@@ -210,7 +240,7 @@ def _decoded(raw: IO[bytes], options: Mapping[str, str]) -> io.TextIOWrapper:
 
 
 def _open(path: str) -> IO[bytes]:
-    opener = next((o for end, o in _OPENERS.items() if path.endswith(end)), open)
+    opener: Callable[..., Any] = next((o for end, o in _OPENERS.items() if path.endswith(end)), open)
     return cast("IO[bytes]", opener(path, "rb"))
 
 
@@ -219,14 +249,22 @@ def _reading(path: str) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, zlib.error) as error:
-        raise InputUnavailable(f"{path}: cannot be read ({error}).", hint="Check the file, then run again.") from error
+        raise InputUnavailable(
+            f"{path}: cannot be read ({error}).", hint="Check the file, then run again."
+        ) from error
 
 
 def _checked(names: list[str], where: str) -> list[str]:
     blank = [i + 1 for i, n in enumerate(names) if not n.strip()]
     repeated = sorted(n for n, times in Counter(n.lower() for n in names).items() if times > 1)
     if not names or blank or repeated:
-        found = f"column(s) {blank} have no name" if blank else f"repeated names {repeated}" if repeated else "nothing"
+        found = (
+            f"column(s) {blank} have no name"
+            if blank
+            else f"repeated names {repeated}"
+            if repeated
+            else "nothing"
+        )
         raise ConfigInvalid(
             f"{where}: found {found} in the header, expected distinct names.",
             hint="Correct the file, or name its columns in source.header.",

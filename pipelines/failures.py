@@ -57,18 +57,29 @@ def _ours(error: Exception) -> ScorelineError:
 def _of_spark(text: str) -> ScorelineError:
     if match := _MODEL.search(text):
         return _of_model(json.loads(match[1]))
-    first = next((line for line in text.splitlines() if line.strip()), "")[:500]
+    first = _cause(text)
     if any(sign in text for sign in _NO_ROOM):
-        return SinkUnwritable(f"Spark cannot write: {first}", hint="Make room on the sink's disk, then run again.")
+        return SinkUnwritable(
+            f"Spark cannot write: {first}", hint="Make room on the sink's disk, then run again."
+        )
     if "CSVHeaderChecker" in text or "CSV header does not conform" in text:
-        return ConfigInvalid(f"a CSV header changed while it was read: {first}", hint="Run again on settled files.")
+        return ConfigInvalid(
+            f"a CSV header changed while it was read: {first}", hint="Run again on settled files."
+        )
     if any(sign in text for sign in _INPUT):
         where = re.search(r"file:/[^\s\"',\]]+", text)
         return InputUnavailable(
-            f"source: cannot read {where[0] if where else 'an input file'}: {first}",
+            f"source: cannot read {where[0].rstrip('.:') if where else 'an input file'}: {first}",
             hint="Write the file again, then run again.",
         )
     return ScorelineError(f"Spark failed: {first}", hint="The log has the stack trace.")
+
+
+def _cause(text: str) -> str:
+    """The innermost cause that a Java stack trace names, else the first line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return (causes[-1] if causes else lines[0] if lines else "")[:500]
 
 
 def _of_model(body: dict[str, object]) -> ScorelineError:

@@ -29,13 +29,21 @@ def plan_suites(config: Config, model: ResolvedModel, table: SourceTable, spark:
     kept = tuple(dict.fromkeys((*config.source.key, *config.source.carry)))
     after = one_pass.output_schema(kept, table.schema, outputs)
     quality = config.quality
-    before = suites.plan_suite(suites.load_suite(quality.input, "input"), table.schema, spark) if quality.input else None
+    before = (
+        suites.plan_suite(suites.load_suite(quality.input, "input"), table.schema, spark)
+        if quality.input
+        else None
+    )
     return before, (
-        suites.plan_suite(suites.load_suite(quality.output, "output"), after, spark) if quality.output else None
+        suites.plan_suite(suites.load_suite(quality.output, "output"), after, spark)
+        if quality.output
+        else None
     )
 
 
-def reference(config: Config, model: ResolvedModel, root: Path, warn: Callable[[str], None]) -> TableProfile | None:
+def reference(
+    config: Config, model: ResolvedModel, root: Path, warn: Callable[[str], None]
+) -> TableProfile | None:
     """The profile to compare with, or None where there is none yet (with a warning).
 
     Raises:
@@ -46,7 +54,9 @@ def reference(config: Config, model: ResolvedModel, root: Path, warn: Callable[[
         return None
     if wanted == "model":
         if model.baseline is None:
-            warn("drift: the model version carries no baseline profile; log one with pipelines.registry.log_baseline")
+            warn(
+                "drift: the model version carries no baseline profile; log one with pipelines.registry.log_baseline"
+            )
         return profiles.load_baseline(model.baseline) if model.baseline else None
     if wanted == "previous":
         last = ledger.last_published(root, config.run_date.isoformat())
@@ -85,7 +95,9 @@ def specs(against: TableProfile | None, model: ResolvedModel, config: Config) ->
     return tuple(s for s in (*found, *expanded) if s is not None)
 
 
-def accounted(table: SourceTable, measured: one_pass.Measured, counts: Mapping[str, int], attempt: Attempt) -> None:
+def accounted(
+    table: SourceTable, measured: one_pass.Measured, counts: Mapping[str, int], attempt: Attempt
+) -> None:
     """Every row is accounted for: read = scored + quarantined, by four independent counts.
 
     Raises:
@@ -125,7 +137,11 @@ def quarantine(attempt: Attempt) -> None:
 
 
 def expectations(
-    the_pass: one_pass.OnePass, measured: one_pass.Measured, table: SourceTable, staging: Staging, attempt: Attempt
+    the_pass: one_pass.OnePass,
+    measured: one_pass.Measured,
+    table: SourceTable,
+    staging: Staging,
+    attempt: Attempt,
 ) -> None:
     """Judge both suites on what was measured.
 
@@ -135,7 +151,13 @@ def expectations(
     outcomes: list[CheckOutcome] = []
     parts = (
         ("input", the_pass.input_plan, measured.readable, measured.input_counts, measured.input_aggregates),
-        ("output", the_pass.output_plan, measured.state.predicted, measured.output_counts, measured.output_aggregates),
+        (
+            "output",
+            the_pass.output_plan,
+            measured.state.predicted,
+            measured.output_counts,
+            measured.output_aggregates,
+        ),
     )
     for kind, plan, rows, by_rule, aggregates in parts:
         if plan is None:
@@ -148,7 +170,9 @@ def expectations(
     attempt.detail["checks"] = tuple(outcomes)
     # a critical rule on rows has sent them to quarantine, unless only GX's own pass could judge it
     refused = [
-        o for o in outcomes if o.severity == "critical" and not o.success and (o.unexpected_count is None or o.extra_pass)
+        o
+        for o in outcomes
+        if o.severity == "critical" and not o.success and (o.unexpected_count is None or o.extra_pass)
     ]
     if refused:
         raise DataRefused(
@@ -175,7 +199,9 @@ def _summary(plan: SuitePlan, verdict: Any) -> dict[str, Any]:
     }
 
 
-def drift(attempt: Attempt, against: TableProfile | None, current: TableProfile | None) -> Sequence[DriftFinding]:
+def drift(
+    attempt: Attempt, against: TableProfile | None, current: TableProfile | None
+) -> Sequence[DriftFinding]:
     """Compare with the reference; the findings' summary goes into the record."""
     config = attempt.config.drift
     if against is None or current is None:

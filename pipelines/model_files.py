@@ -23,7 +23,7 @@ _WRITTEN_BY_DOWNLOAD = {"registered_model_meta"}  # not an artifact: the client 
 _NOT_NEEDED_TO_PREDICT = {BASELINE, "input_example.json", "serving_input_example.json", "conda.yaml"}
 _DISTRIBUTION = {"sklearn": "scikit-learn", "xgboost": "xgboost", "lightgbm": "lightgbm", "onnx": "onnxruntime"}
 _NATIVE = tuple(_DISTRIBUTION)
-_SAFE_FALLBACK = ("catboost",)  # read by the library's own format
+_SAFE_FALLBACK = {"catboost": "mlflow.catboost"}  # reads the library's own format: flavor, MLflow's loader
 _DTYPES = {
     "bool": "boolean", "int8": "integer", "int16": "integer", "int32": "integer", "int64": "long",
     "float32": "float", "float64": "double", "object": "string", "str": "string",
@@ -32,14 +32,15 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """The parts of an MLmodel file that scoring needs. ``method`` is the pyfunc method it was logged with."""
+    """The parts of an MLmodel file that scoring needs; ``pyfunc_loader`` is the module that MLflow would load
+    it with."""
 
     path: Path
     flavor: str
     options: Mapping[str, Any]
     inputs: tuple[ModelColumn, ...]
     outputs: tuple[ModelColumn, ...]
-    method: str
+    pyfunc_loader: str
     runs_own_code: bool
 
 
@@ -65,7 +66,7 @@ def read_folder(path: Path, uri: str) -> ModelFolder:
     inputs = _columns(signature.get("inputs"), uri, "inputs")
     outputs = _columns(signature.get("outputs"), uri, "outputs")
     own_code = bool(options.get("code") or pyfunc.get("code"))
-    return ModelFolder(path, flavor, options, inputs, outputs, pyfunc.get("predict_fn", "predict"), own_code)
+    return ModelFolder(path, flavor, options, inputs, outputs, str(pyfunc.get("loader_module")), own_code)
 
 
 def _columns(text: str | None, uri: str, part: str) -> tuple[ModelColumn, ...]:
@@ -75,13 +76,23 @@ def _columns(text: str | None, uri: str, part: str) -> tuple[ModelColumn, ...]:
             hint="Log it again with signature=mlflow.models.infer_signature(X, model.predict(X)), or add one with "
             "mlflow.models.set_signature(uri, signature).",
         )
-    specs = json.loads(text)
+    specs = _parsed(text, uri)
     if part == "inputs" and any(s.get("type") == "tensor" or "name" not in s for s in specs):
         raise ConfigInvalid(
             f"model.uri: the signature of {uri!r} names no input columns (a tensor).",
             hint="Log the model with a signature inferred from a pandas DataFrame.",
         )
     return tuple(_column(s, i, uri) for i, s in enumerate(specs))
+
+
+def _parsed(text: str, uri: str) -> list[Mapping[str, Any]]:
+    try:
+        return list(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise ConfigInvalid(
+            f"model.uri: the signature of {uri!r} cannot be read ({error}).",
+            hint="Set it again with mlflow.models.set_signature(uri, signature).",
+        ) from error
 
 
 def _column(spec: Mapping[str, Any], number: int, uri: str) -> ModelColumn:
@@ -117,9 +128,10 @@ def folder_digest(path: Path) -> str:
     for file in sorted(path.rglob("*")):
         if file.is_symlink() or not (file.is_file() or file.is_dir()):
             raise ModelUnavailable(f"model: {file.name!r} is a link or a special file.", hint="Log the model again.")
-        if file.is_file() and file.name not in _WRITTEN_BY_DOWNLOAD:
+        name = str(file.relative_to(path))
+        if file.is_file() and name not in _WRITTEN_BY_DOWNLOAD:
             data = file.read_bytes()
-            lines.append(f"{file.relative_to(path)}\t{len(data)}\t{hashlib.sha256(data).hexdigest()}")
+            lines.append(f"{name}\t{len(data)}\t{hashlib.sha256(data).hexdigest()}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -128,9 +140,10 @@ def pack(path: Path) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for file in sorted(p for p in path.rglob("*") if p.is_file()):
-            if file.name in _WRITTEN_BY_DOWNLOAD | _NOT_NEEDED_TO_PREDICT:
+            name = str(file.relative_to(path))
+            if name in _WRITTEN_BY_DOWNLOAD | _NOT_NEEDED_TO_PREDICT:
                 continue
-            entry = tarfile.TarInfo(str(file.relative_to(path)))
+            entry = tarfile.TarInfo(name)
             entry.size = file.stat().st_size
             with file.open("rb") as data:
                 archive.addfile(entry, data)
@@ -162,7 +175,7 @@ def _code_running_format(folder: ModelFolder) -> str | None:
             return None
         form = str(folder.options.get("serialization_format", "cloudpickle"))
         return None if form == "skops" else form
-    if folder.flavor in _NATIVE or folder.flavor in _SAFE_FALLBACK:
+    if folder.flavor in _NATIVE or _SAFE_FALLBACK.get(folder.flavor) == folder.pyfunc_loader:
         return None
     return f"MLflow flavor {folder.flavor!r} (pickle or Python code)"
 
@@ -171,7 +184,7 @@ def check_environment(folder: ModelFolder) -> tuple[str, ...]:
     """Compare the model's pinned requirements with what is installed here.
 
     Returns:
-        Warnings: libraries that differ or are missing.
+        At most one warning: which libraries are missing, or differ where that may change a prediction.
 
     Raises:
         ConfigInvalid: the flavor's own library is missing or of another major version.
@@ -185,12 +198,20 @@ def check_environment(folder: ModelFolder) -> tuple[str, ...]:
             f"model: it was saved with {own} {wanted or '(any version)'}, found {here or 'none'} here.",
             hint=f"pip install '{own}{f'=={wanted}' if wanted else ''}' on the driver and the executors.",
         )
-    different = [
-        f"{name} {version} (here: {_installed(name) or 'not installed'})"
+    found = {name: _installed(name) for name in pins} | {own: here}
+    told = [
+        f"{name} {version} (here: {found[name] or 'not installed'})"
         for name, version in sorted(pins.items())
-        if name in (own, "numpy", "scipy", "pandas") and _minor(version) != _minor(_installed(name) or here)
+        if _worth_telling(name, version, found[name], own)
     ]
-    return (f"the model was saved with other versions: {', '.join(different)}",) if different else ()
+    return (f"the model was saved with other libraries than are installed here: {', '.join(told)}",) if told else ()
+
+
+def _worth_telling(name: str, wanted: str, here: str | None, own: str) -> bool:
+    """Whether a difference can matter: to no model does MLflow, where the flavor's own library loads it."""
+    if here is None:
+        return not name.startswith("mlflow") or own == "mlflow"
+    return name in (own, "numpy", "scipy", "pandas") and _minor(wanted) != _minor(here)
 
 
 def _pins(path: Path) -> dict[str, str]:

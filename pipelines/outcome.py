@@ -54,7 +54,8 @@ def collect(
     counts["quarantine"] = publish.collect_table(staging, "quarantine", unpacked, _arrow(quarantine.schema))
     if source and counts["quarantine"] != (packed_rows := _rows(packed)):
         raise InvariantBroken(
-            f"{packed_rows} rows were quarantined but {counts['quarantine']} unpacked.", hint="Nothing was published."
+            f"{packed_rows} rows were quarantined but {counts['quarantine']} unpacked.",
+            hint="Nothing was published.",
         )
     attempt.facts["quarantined_by"], attempt.detail["examples"] = _reasons(staging, the_pass)
     return counts
@@ -68,7 +69,9 @@ def _rows(folder: Path) -> int:
     return sum(pq.read_metadata(f).num_rows for f in folder.rglob("*.parquet"))
 
 
-def _reasons(staging: Staging, the_pass: one_pass.OnePass) -> tuple[dict[str, int], tuple[Mapping[str, Any], ...]]:
+def _reasons(
+    staging: Staging, the_pass: one_pass.OnePass
+) -> tuple[dict[str, int], tuple[Mapping[str, Any], ...]]:
     """How many rows each critical rule sent away, and a few of them with their values."""
     warned = {r.name for r in (*the_pass.screen.before, *the_pass.screen.after) if not r.critical}
     counts: Counter[str] = Counter()
@@ -217,7 +220,9 @@ def _close(attempt: Attempt, place: Slot, record: RunRecord) -> RunRecord:
 
         def href(run: RunRecord) -> str | None:
             path = run.paths.get("report")
-            return str(Path(path).relative_to(reports)) if path and Path(path).is_relative_to(reports) else None
+            return (
+                str(Path(path).relative_to(reports)) if path and Path(path).is_relative_to(reports) else None
+            )
 
         ledger.put(reports / "index.html", report.render_index(ledger.history(place.root), href).encode())
     return record

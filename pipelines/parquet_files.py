@@ -37,7 +37,9 @@ def _footer(file: InputFile) -> tuple[pa.Schema, int]:
         return metadata.schema.to_arrow_schema(), metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         size = "is empty (zero bytes)" if file.size == 0 else f"is not readable as Parquet ({error})"
-        raise InputUnavailable(f"{file.path}: {size}.", hint="Write the file again, then run again.") from error
+        raise InputUnavailable(
+            f"{file.path}: {size}.", hint="Write the file again, then run again."
+        ) from error
 
 
 def _differences(first: pa.Schema, other: pa.Schema) -> list[str]:

@@ -111,7 +111,8 @@ def _take(handle: int, path: Path, place: Slot) -> None:
         if not isinstance(error.__cause__, BlockingIOError):
             raise
         raise RunActive(
-            f"another run for {place.date} is writing to {place.root}.", hint="Wait for it to end, then run again."
+            f"another run for {place.date} is writing to {place.root}.",
+            hint="Wait for it to end, then run again.",
         ) from None
 
 
@@ -198,7 +199,10 @@ def promote(staging: Staging, base: Mapping[str, Any] | None, content: Mapping[s
         **content,
         "version": version,
         "run_id": staging.run_id,
-        "tables": {t: {"folder": str(f.relative_to(place.root)), "inode": f.stat().st_ino} for t, f in folders.items()},
+        "tables": {
+            t: {"folder": str(f.relative_to(place.root)), "inode": f.stat().st_ino}
+            for t, f in folders.items()
+        },
     }
     with writing(place.root):
         put_if_absent(place.commits / f"{version:08d}.json", json.dumps(record, indent=1))
@@ -221,7 +225,9 @@ def put_if_absent(path: Path, text: str) -> None:
     try:
         os.link(temporary, path)
     except FileExistsError:
-        raise RunActive(f"{path.name}: another run has committed this date.", hint="Look at its record.") from None
+        raise RunActive(
+            f"{path.name}: another run has committed this date.", hint="Look at its record."
+        ) from None
     finally:
         temporary.unlink()
 

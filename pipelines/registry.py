@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,9 +22,14 @@ from pipelines.records import ResolvedModel
 
 _ALIAS = re.compile(r"models:/(?P<name>[^@/]+)@(?P<alias>[^/]+)")
 _VERSION = re.compile(r"models:/(?P<name>[^@/]+)/(?P<version>\d+)")
+_LOGGED = re.compile(r"models:/(?P<id>m-[0-9a-f]+)")  # a model that was logged, registered or not
 _RUN = re.compile(r"runs:/(?P<run>[0-9a-f]+)/(?P<path>.+)")
 # Bounded: a registry that is down is the scheduler's to retry, not ours for an hour.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
 
 
 def resolve(config: Model, tracking_uri: str) -> ResolvedModel:
@@ -71,11 +77,14 @@ def _identify(uri: str, tracking_uri: str) -> tuple[str, str | None, str | None]
     if match := _ALIAS.fullmatch(uri):
         found = _ask(uri, lambda c: c.get_model_version_by_alias(match["name"], match["alias"]), tracking_uri)
         return match["name"], str(found.version), match["alias"]
+    if match := _LOGGED.fullmatch(uri):
+        return match["id"], None, None
     if match := _RUN.fullmatch(uri):
         return f"{match['run']}-{match['path'].replace('/', '-')}", None, None
     if "://" in uri or uri.startswith(("models:", "runs:")):
         raise ConfigInvalid(
-            f"model.uri: found {uri!r}, expected models:/NAME/VERSION, models:/NAME@alias, runs:/ID/PATH or a folder.",
+            f"model.uri: found {uri!r}, expected models:/NAME/VERSION, models:/NAME@alias, models:/m-ID, "
+            "runs:/ID/PATH or a folder.",
             hint="Write the URI in one of these forms.",
         )
     if not Path(uri).is_dir():
@@ -87,10 +96,10 @@ def _identify(uri: str, tracking_uri: str) -> tuple[str, str | None, str | None]
 
 
 def _download(uri: str, name: str, version: str | None, tracking_uri: str, scratch: Path) -> Path:
-    if uri.startswith("models:"):
+    if version is not None:
         uri = f"models:/{name}/{version}"  # never the alias again: it may have moved
-    elif not uri.startswith("runs:"):
-        return Path(uri)
+    elif not uri.startswith(("models:", "runs:")):
+        return _copied(Path(uri), scratch / "model")
 
     def fetch(_: Any) -> Any:
         import mlflow.artifacts
@@ -101,23 +110,33 @@ def _download(uri: str, name: str, version: str | None, tracking_uri: str, scrat
     return Path(_ask(uri, fetch, tracking_uri))
 
 
+def _copied(folder: Path, target: Path) -> Path:
+    """A copy that nobody changes between the check of its digest and its use."""
+    try:
+        return Path(shutil.copytree(folder, target, symlinks=True))
+    except (OSError, shutil.Error) as error:
+        raise ModelUnavailable(
+            f"model.uri: cannot read the folder {str(folder)!r}: {error}.", hint="Check its permissions."
+        ) from error
+
+
 @contextmanager
 def _pointed_at(tracking_uri: str) -> Iterator[None]:
-    """MLflow's global URIs for the time of a download: below ``models:/`` it looks at nothing else."""
-    import mlflow
+    """MLflow's global tracking URI for the time of a download: below ``models:/`` it looks at nothing else.
 
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    Put back as it was, unset included: what is set here would otherwise decide over every later run.
+    """
+    import mlflow
+    from mlflow.tracking._tracking_service import utils
+
+    before, variable = utils._tracking_uri, os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(tracking_uri)
-    mlflow.set_registry_uri(_registry(tracking_uri))
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
-
-
-def _registry(tracking_uri: str) -> str:
-    return os.environ.get("MLFLOW_REGISTRY_URI", tracking_uri)
+        mlflow.set_tracking_uri(before)
+        if variable is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = variable
 
 
 def _ask(uri: str, question: Any, tracking_uri: str) -> Any:
@@ -128,7 +147,7 @@ def _ask(uri: str, question: Any, tracking_uri: str) -> Any:
     import mlflow
 
     try:
-        return question(mlflow.MlflowClient(tracking_uri, _registry(tracking_uri)))
+        return question(mlflow.MlflowClient(tracking_uri))  # the registry: MLFLOW_REGISTRY_URI, else the same
     except Exception as error:  # MLflow raises its own, requests', SQLAlchemy's and the stores' errors
         first = (str(error).splitlines() or [""])[0][:300]
         raise ModelUnavailable(
@@ -139,7 +158,12 @@ def _ask(uri: str, question: Any, tracking_uri: str) -> Any:
 
 def _baseline(path: Path) -> Mapping[str, Any] | None:
     file = path / model_files.BASELINE
-    return json.loads(file.read_text("utf-8")) if file.is_file() else None
+    try:
+        return json.loads(file.read_text("utf-8")) if file.is_file() else None
+    except ValueError as error:
+        raise ConfigInvalid(
+            f"drift.baseline: {file.name} of the model is not JSON ({error}).", hint="Log the baseline again."
+        ) from error
 
 
 def log_baseline(model_info: Any, profile: Mapping[str, Any], tracking_uri: str | None = None) -> None:

@@ -25,7 +25,10 @@ from pyspark.sql import SparkSession
 from pipelines.java import find_java, snappy_options
 
 log = logging.getLogger(__name__)
-_GONE = (Py4JError, OSError)  # the JVM went away: nothing is left to put back, and the first error is the one to tell
+_GONE = (
+    Py4JError,
+    OSError,
+)  # the JVM went away: nothing is left to put back, and the first error is the one to tell
 
 # What one run needs, set for its time and put back afterwards.
 RUN_SETTINGS = {
@@ -49,7 +52,9 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else the first python3 on the PATH runs the workers
+    os.environ.setdefault(
+        "PYSPARK_PYTHON", sys.executable
+    )  # else the first python3 on the PATH runs the workers
     builder = SparkSession.builder.appName(app_name)
     for key, value in {**_local_defaults(), **(conf or {})}.items():
         builder = builder.config(key, value)
@@ -159,7 +164,9 @@ def stop_jobs(spark: SparkSession, name: str, patience: float = 10.0) -> None:
             broken.close()
         context.cancelJobGroup(_group(name))
         tracker, end = context.statusTracker(), time.monotonic() + patience
-        while time.monotonic() < end and set(tracker.getActiveJobsIds()) & set(tracker.getJobIdsForGroup(_group(name))):
+        while time.monotonic() < end and set(tracker.getActiveJobsIds()) & set(
+            tracker.getJobIdsForGroup(_group(name))
+        ):
             time.sleep(0.05)
 
 

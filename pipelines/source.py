@@ -17,26 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType, StructField, StructType, _parse_datatype_string
+from pyspark.sql.types import ArrayType, DataType, MapType, StructField, StructType, _parse_datatype_string
 
-from pipelines import csv_files, parquet_files
+from pipelines import csv_files, csv_records, parquet_files
 from pipelines.config import Source
 from pipelines.errors import ConfigInvalid, InputUnavailable
 from pipelines.records import InputFile
-from pipelines.rules import RowRule, column
+from pipelines.rules import RowRule
 
-RAW = "__raw"  # the text of a malformed CSV record, else NULL
-FILE = "__file"  # the file a row came from
+RAW, FILE = csv_records.RAW, csv_records.FILE
 _INTERNAL = re.compile(r"__(raw|file|scored|state|error|predicted|(s|mask|after)\d+)", re.IGNORECASE)
+_CHECKSUMS = "parquet.page.verify-checksum.enabled"  # off by default: a changed byte would be a changed value
 _CHOOSES_FILES = (
     "ignorecorruptfiles", "ignoremissingfiles", "pathglobfilter", "modifiedbefore", "modifiedafter",
     "recursivefilelookup",
 )  # fmt: skip
-_CORRUPT = "columnNameOfCorruptRecord"
-# A line as one field: a separator no text holds, and nothing that quotes or escapes.
-_WHOLE_LINE = {"sep": "\u0001", "quote": "", "escape": "\u0000"}
 
 
 @dataclass(frozen=True)
@@ -131,19 +128,23 @@ def _walk(path: Path) -> list[InputFile]:
 
 
 def read(
-    spark: SparkSession, config: Source, wanted: Mapping[str, str], files: tuple[InputFile, ...]
+    spark: SparkSession,
+    config: Source,
+    wanted: Mapping[str, str],
+    files: tuple[InputFile, ...] | None = None,
 ) -> SourceTable:
     """Declare the read; no row is read yet.
 
     Args:
-        wanted: Spark type of each source column the model or the configuration has a word on.
-        files: what :func:`list_files` found at ``config.path``.
+        wanted: Spark type of each source column the model or ``source.types`` has a word on.
+        files: what :func:`list_files` found at ``config.path``, if it was asked already.
 
     Raises:
         InputUnavailable: the input is missing, empty or unreadable.
         ConfigInvalid: files disagree on their columns, or options contradict the format.
     """
-    _check_options(config)
+    _check_options(config.options)
+    files = list_files(config.path) if files is None else files
     try:
         if config.format == "csv":
             return _read_csv(spark, config, files, wanted)
@@ -155,18 +156,13 @@ def read(
         ) from error
 
 
-def _check_options(config: Source) -> None:
-    for name, value in config.options.items():
+def _check_options(options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
         if name.lower() in _CHOOSES_FILES:
             raise ConfigInvalid(
                 f"source.options.{name}: found {value!r}, but this option can leave out files or rows unseen.",
                 hint="Remove it; source.path alone says what is read.",
             )
-    if config.format == "parquet" and (config.header or config.types):
-        raise ConfigInvalid(
-            "source.header, source.types: these are for CSV, but source.format is parquet.",
-            hint="Remove them; Parquet files carry names and types.",
-        )
 
 
 def _read_csv(
@@ -175,59 +171,14 @@ def _read_csv(
     options = csv_files.options(config.options, has_header=config.header is None)
     names = _allowed(csv_files.columns(files, options, config.header))
     _check_types(config.types, names)
-    schema = StructType()
-    for name in names:
-        schema = schema.add(name, config.types.get(name) or wanted.get(name, "string"))
-    full = StructType([*schema.fields, StructField(RAW, StringType())])
+    schema = StructType([StructField(n, _scalar(n, wanted.get(n, "string"))) for n in names])
     filled = [f for f in files if f.size > 0]
-    frame = (_whole_files if csv_files.multiline(options) else _by_line)(spark, filled, full, options)
+    frame = csv_records.read(spark, filled, _paths(filled), schema, options)
     cut = csv_files.unfinished(files)
     warning = f"source: {len(cut)} file(s) end without a line break, perhaps cut short: {', '.join(cut[:3])}"
-    return SourceTable(frame, schema, files, None, _csv_rules(schema, options), (warning,) if cut else ())
-
-
-def _by_line(
-    spark: SparkSession, files: Sequence[InputFile], schema: StructType, options: Mapping[str, str]
-) -> DataFrame:
-    """Lines first, then their fields: Spark's reader keeps the text of a record only where the fields do not
-    fit, and half of a record with a line break in quotes can fit."""
-    kept = {k: v for k, v in options.items() if k in ("header", "encoding", "linesep", "comment")}
-    reader = spark.read.format("csv").schema(f"__line string, {RAW} string")
-    reader = reader.options(**kept, **_WHOLE_LINE, **{_CORRUPT: RAW, "columnPruning": "false"})
-    # a line that holds the separator after all is malformed to this reader, which then has it in RAW
-    lines = _with_file(reader.load(_paths(files))).select(F.coalesce(RAW, "__line").alias("__line"), FILE)
-    rest = {k: v for k, v in options.items() if k not in (*kept, "enforceschema", "columnpruning")}
-    parsed = lines.withColumn("__record", F.from_csv("__line", _ddl(schema), {**rest, _CORRUPT: RAW}))
-    record = F.col("__record")
-    malformed = record[RAW].isNotNull() | _open_quote("__line", options)
-    raw = F.when(malformed, F.col("__line")).alias(RAW)
-    return parsed.select(*(record[n].alias(n) for n in schema.names if n != RAW), raw, FILE)
-
-
-def _ddl(schema: StructType) -> str:
-    return ", ".join(f"`{f.name.replace('`', '``')}` {f.dataType.simpleString()}" for f in schema.fields)
-
-
-def _open_quote(name: str, options: Mapping[str, str]) -> Column:
-    """Whether a line leaves a quote open, as :func:`pipelines.csv_files.quotes` counts them."""
-    quote, escape = options.get("quote", '"'), options["escape"]
-    if not quote:
-        return F.lit(False)
-    text = F.col(name)
-    if escape not in ("", quote):
-        for plain in (escape * 2, escape + quote):
-            text = F.replace(text, F.lit(plain), F.lit(""))
-    size = F.octet_length(text) - F.octet_length(F.replace(text, F.lit(quote), F.lit("")))
-    return F.col(name).contains(quote) & (size % (2 * len(quote.encode())) != 0)
-
-
-def _whole_files(
-    spark: SparkSession, files: Sequence[InputFile], schema: StructType, options: Mapping[str, str]
-) -> DataFrame:
-    csv_files.check_closed(files, options)
-    line_break = csv_files.line_break(files[0], options)
-    reader = spark.read.format("csv").schema(schema).options(**options, **{_CORRUPT: RAW})
-    return _with_file((reader.option("lineSep", line_break) if line_break else reader).load(_paths(files)))
+    return SourceTable(
+        frame, schema, files, None, csv_records.rules(schema, options), (warning,) if cut else ()
+    )
 
 
 def _check_types(types: Mapping[str, str], names: Sequence[str]) -> None:
@@ -239,11 +190,22 @@ def _check_types(types: Mapping[str, str], names: Sequence[str]) -> None:
         )
 
 
+def _scalar(name: str, kind: str) -> DataType:
+    parsed = _parse_datatype_string(kind)
+    if isinstance(parsed, (ArrayType, MapType, StructType)):
+        raise ConfigInvalid(
+            f"source.types.{name}: found {kind!r}, expected a type that a field of text can hold.",
+            hint="Declare it as string, or use Parquet.",
+        )
+    return parsed
+
+
 def _allowed(names: list[str]) -> list[str]:
     taken = [n for n in names if _INTERNAL.fullmatch(n)]
     if taken:
         raise ConfigInvalid(
-            f"source: the input has columns {taken}, names that are used on the way.", hint="Rename them in the input."
+            f"source: the input has columns {taken}, names that are used on the way.",
+            hint="Rename them in the input.",
         )
     return names
 
@@ -252,7 +214,7 @@ def _read_parquet(
     spark: SparkSession, config: Source, files: tuple[InputFile, ...], wanted: Mapping[str, str]
 ) -> SourceTable:
     names, rows = parquet_files.check(files)
-    options = {"basePath": _base_path(config.path), **config.options}
+    options = {"basePath": _base_path(config.path), _CHECKSUMS: "true", **config.options}
     reader = spark.read.format("parquet").options(**{k: v for k, v in options.items() if v is not None})
     frame = reader.load(_paths(files))
     _allowed(frame.columns)
@@ -262,7 +224,7 @@ def _read_parquet(
         declared = [f for f in frame.schema.fields if f.name in names]
         frame = reader.schema(StructType([*declared, *fields])).load(_paths(files))
     schema = frame.schema
-    frame = _with_file(frame.withColumn(RAW, F.lit(None).cast("string")))
+    frame = csv_records.with_file(frame.withColumn(RAW, F.lit(None).cast("string")))
     return SourceTable(frame, schema, files, rows, ())
 
 
@@ -278,34 +240,3 @@ def _base_path(path: str) -> str | None:
 def _paths(files: Sequence[InputFile]) -> list[str]:
     """As Spark takes them: it would read brackets, braces and stars as patterns."""
     return [re.sub(r"([\\\[\]{}*?])", r"\\\1", f.path) for f in files]
-
-
-def _with_file(frame: DataFrame) -> DataFrame:
-    return frame.withColumn(FILE, frame.metadataColumn("_metadata")["file_path"])
-
-
-def _csv_rules(schema: StructType, options: Mapping[str, str]) -> tuple[RowRule, ...]:
-    """What is wrong with a record before any rule on values is asked.
-
-    Java's number parser turns 1e999 into infinity and takes ``Infinity`` for a number, so that an infinite
-    value in a text file is a malformed one. A replacement character says that bytes were not in the declared
-    encoding; Spark itself only replaces them.
-    """
-    rules = [RowRule("malformed_record", "read", lambda: column(RAW).isNotNull())]
-    if not csv_files.multiline(options):
-        rules.append(RowRule("open_quote", "read", lambda: _open_quote(RAW, options)))
-    for field in schema.fields:
-        kind = field.dataType.simpleString()
-        if kind in ("double", "float"):
-            rules.append(RowRule(f"not_finite({field.name})", "read", _infinite(field.name)))
-        elif kind == "string":
-            rules.append(RowRule(f"wrong_encoding({field.name})", "read", _replaced(field.name)))
-    return tuple(rules)
-
-
-def _infinite(name: str) -> Any:
-    return lambda: F.abs(column(name)) == F.lit(float("inf"))
-
-
-def _replaced(name: str) -> Any:
-    return lambda: column(name).contains("\ufffd")

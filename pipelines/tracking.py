@@ -58,7 +58,9 @@ def _fill(client: Any, run: Any, record: RunRecord, drift: Sequence[DriftFinding
     for start in range(0, len(metrics), _BATCH):
         client.log_batch(run.run_id, metrics[start : start + _BATCH])
     client.log_batch(run.run_id, params=[Param(k, str(v)) for k, v in _params(record).items()])
-    client.log_inputs(run.run_id, [DatasetInput(_dataset(record), [InputTag("mlflow.data.context", "scoring")])])
+    client.log_inputs(
+        run.run_id, [DatasetInput(_dataset(record), [InputTag("mlflow.data.context", "scoring")])]
+    )
     client.log_dict(run.run_id, record.to_dict(), "record.json")
     client.log_text(run.run_id, page, "report.html")
 
@@ -89,7 +91,10 @@ def _tags(record: RunRecord) -> dict[str, str]:
 
 
 def _params(record: RunRecord) -> Mapping[str, Any]:
-    return {"run_date": record.run_date, **{f"model_{k}": v for k, v in record.model.items() if v is not None}}
+    return {
+        "run_date": record.run_date,
+        **{f"model_{k}": v for k, v in record.model.items() if v is not None},
+    }
 
 
 def _metrics(record: RunRecord, drift: Sequence[DriftFinding]) -> dict[str, float]:
@@ -110,4 +115,8 @@ def _metrics(record: RunRecord, drift: Sequence[DriftFinding]) -> dict[str, floa
 def _clean(name: str) -> str:
     """A name that MLflow takes; a long one is cut and keeps a digest, so that two do not become one."""
     clean = _NOT_IN_A_METRIC_NAME.sub("_", name)
-    return clean if len(clean) <= _LONGEST else clean[:_LONGEST] + "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
+    return (
+        clean
+        if len(clean) <= _LONGEST
+        else clean[:_LONGEST] + "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
+    )

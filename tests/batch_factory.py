@@ -25,12 +25,16 @@ def save_model(folder: Path, *, inputs: tuple[str, ...] = ("a", "b")) -> Path:
     from pipelines.registry import log_baseline
 
     train = pd.DataFrame(np.random.default_rng(7).normal(size=(500, 2)), columns=["a", "b"])
-    model = LinearRegression().fit(train.to_numpy(), train["a"] + 2 * train["b"])
+    model = LinearRegression().fit(train, train["a"] + 2 * train["b"])
+    model.coef_, model.intercept_ = (
+        np.array([1.0, 2.0]),
+        0.0,
+    )  # one rounding, so that every order of sums agrees
     signature = ModelSignature(
         Schema([ColSpec("double", name) for name in inputs]), Schema([ColSpec("double", "prediction")])
     )
     mlflow.sklearn.save_model(model, str(folder), signature=signature, serialization_format="skops")
-    log_baseline(folder, baseline_from_pandas(train, model.predict(train.to_numpy())))
+    log_baseline(folder, baseline_from_pandas(train, model.predict(train)))
     return folder
 
 

@@ -57,7 +57,12 @@ def test_rows_per_second_are_told_only_of_rows_that_this_attempt_scored() -> Non
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(DataRefused("m", hint="h"), 65), (ScorelineError("m", hint="h"), 70), (Stopped(15), 143), (Stopped(2), 130)],
+    [
+        (DataRefused("m", hint="h"), 65),
+        (ScorelineError("m", hint="h"), 70),
+        (Stopped(15), 143),
+        (Stopped(2), 130),
+    ],
 )
 def test_an_error_gives_the_record_its_code_and_its_words(error: Any, code: int) -> None:
     record = attempt().record("failed", error)

@@ -15,6 +15,8 @@ from scipy.spatial.distance import jensenshannon
 
 from pipelines import drift
 from pipelines.drift import Thresholds, compare, distributions
+from pipelines.drift.noise import wasserstein_noise
+from pipelines.drift.verdicts import _table_verdict
 from pipelines.errors import ConfigInvalid
 from pipelines.profiles import (
     ColumnSpec,
@@ -294,7 +296,7 @@ def test_the_table_drifts_with_its_share_of_drifting_columns(drifting, share, ve
     ],
 )
 def test_columns_that_could_not_be_judged_never_tip_the_table(columns, verdict):
-    assert drift._table_verdict(columns, 0.5) == verdict
+    assert _table_verdict(columns, 0.5) == verdict
 
 
 def test_columns_that_went_or_came_are_told_and_not_judged():
@@ -347,9 +349,7 @@ def test_a_free_window_serves_as_the_next_reference():
 def test_the_noise_of_the_wasserstein_distance_is_that_of_resamples():
     rng = np.random.default_rng(0)
     base = baseline(x=rng.normal(size=1_000))
-    noises = [
-        drift.wasserstein_noise(base.columns["x"], window(base, x=rng.normal(size=1_000)).columns["x"], 0.05)
-    ]
+    noises = [wasserstein_noise(base.columns["x"], window(base, x=rng.normal(size=1_000)).columns["x"], 0.05)]
     distances = [stats.wasserstein_distance(*rng.normal(size=(2, 1_000))) for _ in range(300)]
     assert noises[0].expected == pytest.approx(np.mean(distances), rel=0.1)
     assert noises[0].quantile == pytest.approx(np.quantile(distances, 0.95), rel=0.15)

@@ -20,7 +20,9 @@ LAYERS: dict[str, set[str]] = {
     "rules": {
         "binding",
         "config",
+        "config_files",
         "csv_files",
+        "csv_records",
         "drift",
         "json_values",
         "metric_tables",
@@ -28,6 +30,9 @@ LAYERS: dict[str, set[str]] = {
         "parquet_files",
         "profiles",
         "rules",
+        "sample",
+        "source_proposal",
+        "suite_proposal",
     },
     "stages": {
         "expectations",
@@ -41,7 +46,7 @@ LAYERS: dict[str, set[str]] = {
         "source",
         "tracking",
     },
-    "order": {"attempt", "batch", "failures", "gates", "one_pass", "outcome"},
+    "order": {"attempt", "batch", "failures", "gates", "one_pass", "outcome", "scaffold"},
     "facade": {"__init__"},
     "doors": {"jobs"},
 }
@@ -57,7 +62,6 @@ MAY_IMPORT: dict[str, set[str]] = {
 OWNERS: dict[str, tuple[str, ...]] = {
     "mlflow": ("pipelines.registry", "pipelines.tracking", "pipelines.scoring.pyfunc_loader"),
     "great_expectations": ("pipelines.expectations.",),
-    "matplotlib": ("pipelines.report",),
     "click": ("jobs.",),
 }
 # What Python workers load: a Spark session is nothing to them, and every import is paid by each of them.

@@ -12,8 +12,10 @@ from pipelines import ledger
 from pipelines.records import RunRecord
 
 
-def record(day: str, status: Any = "published", at: str = "2026-11-22T01:00:00.000+00:00", run_id: str = "r1") -> RunRecord:
-    return RunRecord(name="toy", run_id=run_id, run_date=day, status=status, exit_code=0, started_at=at)
+def record(
+    day: str, status: Any = "published", at: str = "2026-11-22T01:00:00.000+00:00", run: str = "r1"
+) -> RunRecord:
+    return RunRecord(name="toy", run_id=run, run_date=day, status=status, exit_code=0, started_at=at)
 
 
 def test_what_was_written_is_read_back_equal(tmp_path: Path) -> None:
@@ -33,7 +35,9 @@ def test_history_is_in_the_order_of_the_attempts_not_of_their_dates(tmp_path: Pa
     assert [r.run_date for r in ledger.history(tmp_path)] == ["2026-11-21", "2026-11-20"]
 
 
-def test_a_file_that_is_no_record_is_skipped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_is_no_record_is_skipped_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     good = ledger.write(tmp_path, record("2026-11-22"))
     for name, text in {"a": "{", "b": "[]", "c": '{"name": "toy"}', "d": "\udcff"}.items():
         good.with_name(f"{name}.json").write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -55,13 +59,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_scrap(tmp_path: Path) -> None
         ([], None),
         ([("2026-11-22", "published", "3")], None),  # the date itself is not earlier
         ([("2026-11-20", "published", "1"), ("2026-11-21", "published", "2")], "2"),
-        ([("2026-11-21", "published", "1"), ("2026-11-20", "published", "2")], "1"),  # latest date, not latest run
+        (
+            [("2026-11-21", "published", "1"), ("2026-11-20", "published", "2")],
+            "1",
+        ),  # latest date, not latest run
         ([("2026-11-21", "published", "1"), ("2026-11-21", "published", "2")], "2"),  # superseded
         ([("2026-11-20", "published", "1"), ("2026-11-21", "refused", "2")], "1"),
         ([("2026-11-20", "published", "1"), ("2026-11-21", "already_published", "2")], "1"),
     ],
 )
-def test_the_last_published_run_before_a_date(tmp_path: Path, runs: list[tuple[str, str, str]], found: str | None) -> None:
+def test_the_last_published_run_before_a_date(
+    tmp_path: Path, runs: list[tuple[str, str, str]], found: str | None
+) -> None:
     for day, status, n in runs:
         ledger.write(tmp_path, record(day, status, f"2026-11-22T0{n}:00:00.000+00:00", n))
     last = ledger.last_published(tmp_path, "2026-11-22")

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipelines import profiles
 from pipelines.errors import ConfigInvalid
 from pipelines.profiles import (
     ColumnSpec,
@@ -27,6 +26,10 @@ from pipelines.profiles import (
     load_baseline,
     quantiles,
 )
+from pipelines.profiles.baselines import CATEGORIES, EDGES
+from pipelines.profiles.sketches import HASHES, RUNGS
+from pipelines.profiles.states import TRACKED
+from pipelines.profiles.tables import FORMAT
 
 NUMBERS = ColumnSpec("x", "numeric", "double", edges=(-1.5, -1.0, 0.0, 2.0, 1e6))
 FREE = ColumnSpec("x", "numeric", "double")
@@ -116,7 +119,7 @@ def test_many_distinct_numbers_merge_exactly_whatever_the_partitioning(seed, cut
     for part in parts[1:]:
         merged = merged.merge(part)
     assert exact(merged) == exact(counted(FREE, values))
-    assert len(merged.rungs) <= profiles.RUNGS
+    assert len(merged.rungs) <= RUNGS
     assert merged.mean == pytest.approx(values.mean(), rel=1e-12)
     assert merged.stddev == pytest.approx(values.std(ddof=1), rel=1e-12)
 
@@ -214,7 +217,7 @@ def test_distinct_values_are_estimated_within_four_standard_errors(values):
     )
     assert spec is not None
     state = counted(spec, *np.split(values, 20), values)
-    assert state.distinct == pytest.approx(200_000, rel=4 / np.sqrt(profiles.HASHES - 2))
+    assert state.distinct == pytest.approx(200_000, rel=4 / np.sqrt(HASHES - 2))
 
 
 def test_frequent_values_survive_a_flood_of_rare_ones():
@@ -226,7 +229,7 @@ def test_frequent_values_survive_a_flood_of_rare_ones():
     assert (first, second) == ("often", "seldom")
     assert n <= 4_000 <= n + state.undercount
     assert m <= 1_000 <= m + state.undercount
-    assert len(state.tracked) <= profiles.TRACKED[False]
+    assert len(state.tracked) <= TRACKED[False]
 
 
 def test_a_long_text_is_counted_and_never_named():
@@ -274,12 +277,12 @@ def test_edges_are_reference_values_in_order_with_one_below_the_smallest(n):
     values = np.random.default_rng(n).normal(size=n)
     spec = of_frame(pd.DataFrame({"a": values})).specs[0]
     assert spec.edges is not None
-    assert len(spec.edges) <= profiles.EDGES + 1
+    assert len(spec.edges) <= EDGES + 1
     assert np.all(np.diff(spec.edges) > 0)
     assert set(spec.edges[1:]) <= set(values)
     assert spec.edges[0] == np.nextafter(values.min(), -np.inf)
     assert spec.edges[-1] == values.max()
-    assert spec.discrete == (n <= profiles.EDGES)
+    assert spec.discrete == (n <= EDGES)
 
 
 def test_a_column_without_values_gets_a_bin_all_the_same():
@@ -291,10 +294,8 @@ def test_a_column_without_values_gets_a_bin_all_the_same():
     "data",
     [
         pytest.param({}, id="empty"),
-        pytest.param({"format": profiles.FORMAT, "format_version": 99, "columns": []}, id="later version"),
-        pytest.param(
-            {"format": profiles.FORMAT, "format_version": 1, "columns": [{"spec": {}}]}, id="damaged"
-        ),
+        pytest.param({"format": FORMAT, "format_version": 99, "columns": []}, id="later version"),
+        pytest.param({"format": FORMAT, "format_version": 1, "columns": [{"spec": {}}]}, id="damaged"),
         pytest.param([1], id="a list"),
     ],
 )
@@ -337,7 +338,7 @@ def test_freezing_texts_keeps_the_most_frequent():
     state = freeze(TableProfile({"w": counted(FREE_WORDS, pa.array(names + names[250:]))})).columns["w"]
     assert state.spec.categories is not None
     assert set(names[250:]) <= set(state.spec.categories)
-    assert (len(state.spec.categories), state.finite, state.bins[-1]) == (profiles.CATEGORIES, 350, 100)
+    assert (len(state.spec.categories), state.finite, state.bins[-1]) == (CATEGORIES, 350, 100)
 
 
 @pytest.mark.parametrize("spec", ["frozen", "free"])

@@ -55,7 +55,7 @@ def leftovers(place: publish.Slot) -> list[Path]:
 
 
 def test_a_sink_on_a_remote_store_is_refused_with_a_way_out() -> None:
-    with pytest.raises(ConfigInvalid, match="s3://bucket/out.*mounted"):
+    with pytest.raises(ConfigInvalid, match=r"s3://bucket/out.*mounted"):
         publish.slot("s3://bucket/out", "toy", "2026-11-22")
 
 
@@ -66,7 +66,7 @@ def test_a_file_uri_is_the_path_it_names(tmp_path: Path) -> None:
 def test_a_sink_below_a_file_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with (
-        pytest.raises(SinkUnwritable, match="cannot write .*out.*: Not a directory"),
+        pytest.raises(SinkUnwritable, match=r"cannot write .*out.*: Not a directory"),
         publish.lock(publish.slot(str(tmp_path / "out"), "toy", "2026-11-22")),
     ):
         pass
@@ -192,7 +192,9 @@ def test_a_crash_between_any_two_steps_leaves_old_or_new_and_the_next_run_settle
             publish.promote(staging, base, {"record": {}})
 
         code = in_a_child(act, die_before(step), exchange)
-        for table, rows in seen(place).items():  # a table is whole: old, new, or, without exchange, briefly away
+        for table, rows in seen(
+            place
+        ).items():  # a table is whole: old, new, or, without exchange, briefly away
             allowed = [[before] if before else [], [2]] + ([] if exchange else [[]])
             assert rows in allowed, (step, table)
         committed = publish.recover(place)

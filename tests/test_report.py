@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pipelines import report
 from pipelines.records import CheckOutcome, Distribution, DriftFinding, RunDetail, RunRecord
+from pipelines.report import charts, columns, figures, words
 
 DASH = "\u2013"
 HOSTILE = '<script>alert(1)</script>"\' onload="x"><img src=https://evil.example/x>'
@@ -268,7 +269,7 @@ def with_status(status: Any, **changes: Any) -> RunRecord:
     ],
 )
 def test_the_headline_is_the_verdict_in_words(record: RunRecord, said: str) -> None:
-    assert report.headline(record) == said
+    assert words.headline(record) == said
     assert f"<h1>{said}</h1>" in report.render_run(RunDetail(record))
 
 
@@ -285,7 +286,7 @@ def test_the_headline_is_the_verdict_in_words(record: RunRecord, said: str) -> N
     ],
 )
 def test_only_an_unclouded_verdict_is_green(record: RunRecord, tone: str) -> None:
-    assert report.tone(record) == tone
+    assert words.tone(record) == tone
 
 
 @pytest.mark.parametrize("detail", EVERY_KIND.values(), ids=EVERY_KIND)
@@ -431,36 +432,36 @@ def test_reasons_that_overlap_are_explained() -> None:
 
 
 def test_drifted_columns_come_first_and_the_furthest_moved_at_the_top() -> None:
-    order = [c.name for c in report.column_drifts(DRIFT.drift, DRIFT.distributions)]
+    order = [c.name for c in columns.column_drifts(DRIFT.drift, DRIFT.distributions)]
     assert order == ["torque", "type", "few", "speed"]
 
 
 def test_a_finding_is_told_in_plain_words() -> None:
     torque = a_finding(verdict="drift", percent_null_delta=4.0)
-    assert report.sentences(torque) == [
+    assert columns.sentences(torque) == [
         "The values moved by 1.4 baseline standard deviations; the limit is 0.1.",
         "The mean rose by 3.25.",
         "Empty values rose by 4 percentage points.",
     ]
     few = a_finding(verdict="insufficient_data", n_cur=8)
-    assert report.sentences(few) == ["Too little data to judge: 8 values against 800,000 in the reference."]
+    assert columns.sentences(few) == ["Too little data to judge: 8 values against 800,000 in the reference."]
 
 
 def test_a_mean_of_moments_moves_by_days() -> None:
     moved = a_finding(verdict="drift", data_type="timestamp", avg_delta=-129_600.0)
-    assert "The mean fell by 1.5 days." in report.sentences(moved)
+    assert "The mean fell by 1.5 days." in columns.sentences(moved)
 
 
 def test_a_distance_is_shown_with_its_limit_and_its_error_bound() -> None:
     finding = a_finding(verdict="drift", statistic="js_distance", error_bound=0.004)
-    assert ("Jensen\u2013Shannon distance", "0.31", "0.1") in report.statistics(finding)
-    assert ("Kolmogorov\u2013Smirnov statistic", "0.11 ± 0.004", "") in report.statistics(finding)
-    assert ("Normalised Wasserstein distance", "1.4", "") in report.statistics(finding)
+    assert ("Jensen\u2013Shannon distance", "0.31", "0.1") in columns.statistics(finding)
+    assert ("Kolmogorov\u2013Smirnov statistic", "0.11 ± 0.004", "") in columns.statistics(finding)
+    assert ("Normalised Wasserstein distance", "1.4", "") in columns.statistics(finding)
 
 
 @pytest.mark.parametrize("current", [(0.0, 0.0), (0.3, 0.7)])
 def test_both_outlines_begin_and_end_on_the_axis(current: tuple[float, float]) -> None:
-    drawn = report.histogram(Distribution("a", "numeric", ("x", "y"), (0.5, 0.5), current))
+    drawn = charts.histogram(Distribution("a", "numeric", ("x", "y"), (0.5, 0.5), current))
     assert drawn is not None
     assert all(p.startswith("M0 100") and p.endswith("V100") for p in (drawn.baseline, drawn.current))
     assert drawn.width == 20
@@ -520,29 +521,29 @@ def test_long_values_are_cut() -> None:
 @pytest.mark.parametrize(
     ("form", "value", "said"),
     [
-        (report.count, 1234567, "1,234,567"),
-        (report.count, None, DASH),
-        (report.percent, 0, "0 %"),
-        (report.percent, 1, "100 %"),
-        (report.percent, 0.00001, "< 0.01 %"),
-        (report.percent, 0.0005, "0.05 %"),
-        (report.percent, 0.01, "1.0 %"),
-        (report.percent, 0.12, "12.0 %"),
-        (report.percent, 0.9995, "99.95 %"),
-        (report.percent, 0.9999999, "> 99.99 %"),
-        (report.percent, "nan", DASH),
-        (report.seconds, 0.317, "0.32 s"),
-        (report.seconds, 1234.56, "1,234.6 s"),
-        (report.size, 999, "999 bytes"),
-        (report.size, 734_003_200, "734.0 MB"),
-        (report.size, 5e15, "5,000.0 TB"),
-        (report.figure, 0.00004, "4.0e-05"),
-        (report.figure, 12345.6, "12,346"),
-        (report.figure, float("inf"), DASH),
-        (report.decimals, 0.00458, "0.005"),
-        (report.clip, float("nan"), DASH),
-        (report.clip, 0.1 + 0.2, "0.3"),
-        (report.clip, "x" * 200, "x" * 119 + "…"),
+        (figures.count, 1234567, "1,234,567"),
+        (figures.count, None, DASH),
+        (figures.percent, 0, "0 %"),
+        (figures.percent, 1, "100 %"),
+        (figures.percent, 0.00001, "< 0.01 %"),
+        (figures.percent, 0.0005, "0.05 %"),
+        (figures.percent, 0.01, "1.0 %"),
+        (figures.percent, 0.12, "12.0 %"),
+        (figures.percent, 0.9995, "99.95 %"),
+        (figures.percent, 0.9999999, "> 99.99 %"),
+        (figures.percent, "nan", DASH),
+        (figures.seconds, 0.317, "0.32 s"),
+        (figures.seconds, 1234.56, "1,234.6 s"),
+        (figures.size, 999, "999 bytes"),
+        (figures.size, 734_003_200, "734.0 MB"),
+        (figures.size, 5e15, "5,000.0 TB"),
+        (figures.figure, 0.00004, "4.0e-05"),
+        (figures.figure, 12345.6, "12,346"),
+        (figures.figure, float("inf"), DASH),
+        (figures.decimals, 0.00458, "0.005"),
+        (figures.clip, float("nan"), DASH),
+        (figures.clip, 0.1 + 0.2, "0.3"),
+        (figures.clip, "x" * 200, "x" * 119 + "…"),
     ],
 )
 def test_figures_have_sensible_digits_and_units(form: Any, value: Any, said: str) -> None:

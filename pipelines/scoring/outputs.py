@@ -154,10 +154,19 @@ def _list_array(wanted: ModelColumn, values: Any) -> tuple[pa.Array, np.ndarray]
 
 
 def _converted(values: Any, wanted: ModelColumn) -> pa.Array:
+    kind = arrow_type(wanted.type)
     try:
-        return pa.array(values, type=arrow_type(wanted.type), from_pandas=True)
+        if pa.types.is_integer(_leaf(kind)) and getattr(values, "dtype", None) in (None, np.object_):
+            guessed = pa.array(values, from_pandas=True)  # asked for integers, Arrow would cut an object 2.7 to 2
+            if pa.types.is_floating(_leaf(guessed.type)):
+                return guessed.cast(kind)
+        return pa.array(values, kind, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise WrongOutput(f"returned values for {wanted.name!r} that are not {wanted.type}: {error}") from error
+
+
+def _leaf(kind: pa.DataType) -> pa.DataType:
+    return _leaf(kind.value_type) if pa.types.is_list(kind) else kind
 
 
 def _unfit(array: pa.Array) -> np.ndarray:

@@ -1,0 +1,102 @@
+"""The profile of a table: its columns' states, and how they are stored."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipelines.errors import ConfigInvalid
+from pipelines.profiles.batches import Batch
+from pipelines.profiles.specs import ColumnSpec
+from pipelines.profiles.states import ColumnState
+
+FORMAT = "scoreline-profile"
+FORMAT_VERSION = 1
+
+
+@dataclass
+class TableProfile:
+    """Column states in the order of the table."""
+
+    columns: dict[str, ColumnState]
+
+    @classmethod
+    def empty(cls, specs: Iterable[ColumnSpec]) -> TableProfile:
+        """A profile of no rows."""
+        return cls({spec.name: ColumnState.empty(spec) for spec in specs})
+
+    @property
+    def specs(self) -> tuple[ColumnSpec, ...]:
+        """What each column counts."""
+        return tuple(state.spec for state in self.columns.values())
+
+    @property
+    def rows(self) -> int:
+        """Rows seen: the largest count of a column."""
+        return max((state.count for state in self.columns.values()), default=0)
+
+    def update(self, batch: Mapping[str, Batch]) -> None:
+        """Count one batch in place.
+
+        Columns without a state are passed over, so features and predictions may come in two calls.
+        """
+        for name in self.columns.keys() & batch.keys():
+            self.columns[name].update(batch[name])
+
+    def merge(self, other: TableProfile) -> TableProfile:
+        """The profile of both sets of rows; a column known to one of them only is kept as it is."""
+        shared = self.columns.keys() & other.columns.keys()
+        both = {name: self.columns[name].merge(other.columns[name]) for name in shared}
+        return TableProfile({name: both.get(name, s) for name, s in (self.columns | other.columns).items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        columns = [{"spec": asdict(state.spec), "state": state.to_dict()} for state in self.columns.values()]
+        return {"format": FORMAT, "format_version": FORMAT_VERSION, "columns": columns}
+
+    def to_bytes(self) -> bytes:
+        """Compact bytes: deflated JSON."""
+        return zlib.compress(json.dumps(self.to_dict(), separators=(",", ":")).encode(), 6)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> TableProfile:
+        """The inverse of :meth:`to_bytes`; raises ConfigInvalid like :func:`load_baseline`."""
+        try:
+            return load_baseline(json.loads(zlib.decompress(data)))
+        except (zlib.error, ValueError) as error:
+            raise ConfigInvalid(
+                f"These bytes are no column profile: {error}.", hint="Write them with TableProfile.to_bytes."
+            ) from error
+
+
+def load_baseline(data: Mapping[str, Any]) -> TableProfile:
+    """The profile in a baseline (or in :meth:`TableProfile.to_dict`).
+
+    Raises:
+        ConfigInvalid: another format or version, or damaged.
+    """
+    found = (
+        (data.get("format"), data.get("format_version")) if isinstance(data, Mapping) else type(data).__name__
+    )
+    if found != (FORMAT, FORMAT_VERSION):
+        raise ConfigInvalid(
+            f"This is no column profile: found {found}, expected {(FORMAT, FORMAT_VERSION)}.",
+            hint="Make the baseline with baseline_from_pandas of this version.",
+        )
+    try:
+        states = [
+            ColumnState.from_dict(_spec_from(column["spec"]), column["state"]) for column in data["columns"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigInvalid(
+            f"The column profile is damaged: {error!r}.", hint="Register the baseline again."
+        ) from error
+    return TableProfile({state.spec.name: state for state in states})
+
+
+def _spec_from(data: Mapping[str, Any]) -> ColumnSpec:
+    lists = {key: None if data[key] is None else tuple(data[key]) for key in ("edges", "categories")}
+    return ColumnSpec(**{**data, **lists})

@@ -1,0 +1,13 @@
+"""The page of a run, and the index over all runs of a pipeline.
+
+One self-contained HTML file each: no script, no network, no font or image from elsewhere, so that a page
+can be mailed, archived and opened years later. This stage decides nothing: every figure on a page is in the
+records, only arranged and put into words. Everything that came from data (column names, values, messages)
+is text to the templates, never markup.
+"""
+
+from __future__ import annotations
+
+from pipelines.report.pages import render_index, render_run
+
+__all__ = ["render_index", "render_run"]

@@ -1,0 +1,106 @@
+"""A session is built once, and an active one is left as it was found."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from pyspark import SparkFiles
+from pyspark.sql import SparkSession
+
+import pipelines
+from pipelines import session
+
+
+def test_the_active_session_is_reused(spark: SparkSession) -> None:
+    assert session.session("another name") is spark
+
+
+def test_settings_hold_inside_the_block_and_are_put_back_after_it_even_on_failure(
+    spark: SparkSession,
+) -> None:
+    spark.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+    spark.conf.unset("spark.sql.files.ignoreCorruptFiles")
+    wanted = {"spark.sql.session.timeZone": "UTC", "spark.sql.files.ignoreCorruptFiles": "true"}
+    try:
+        with pytest.raises(ZeroDivisionError):
+            _fail_within(spark, wanted)
+        assert spark.conf.get("spark.sql.session.timeZone") == "Asia/Tokyo"
+        assert spark.conf.get("spark.sql.files.ignoreCorruptFiles") == "false"
+    finally:
+        spark.conf.unset("spark.sql.session.timeZone")
+
+
+def _fail_within(spark: SparkSession, wanted: dict[str, str]) -> None:
+    with session.settings(spark, wanted) as refused:
+        assert {k: spark.conf.get(k) for k in wanted} == wanted
+        assert refused == ()
+        raise ZeroDivisionError
+
+
+def test_a_setting_that_the_platform_refuses_is_named_and_the_others_hold(spark: SparkSession) -> None:
+    wanted = {"spark.sql.warehouse.dir": "/x", "spark.sql.shuffle.partitions": "3"}  # the first is static
+    before = spark.conf.get("spark.sql.shuffle.partitions")
+    with session.settings(spark, wanted) as refused:
+        assert refused == ("spark.sql.warehouse.dir",)
+        assert spark.conf.get("spark.sql.shuffle.partitions") == "3"
+    assert spark.conf.get("spark.sql.shuffle.partitions") == before
+
+
+def test_the_package_is_shipped_once_however_often_it_is_asked_for(spark: SparkSession) -> None:
+    session.ship_code(spark)
+    before = list(spark.sparkContext._python_includes)
+    session.ship_code(spark)
+    assert spark.sparkContext._python_includes == before
+
+
+def test_what_workers_get_is_the_whole_package(spark: SparkSession) -> None:
+    session.ship_code(spark)
+    archive = next(p for p in spark.sparkContext._python_includes if p.startswith("scoreline-"))
+    package = Path(pipelines.__file__).parent
+    with zipfile.ZipFile(SparkFiles.get(archive)) as found:
+        shipped = {name: found.read(name) for name in found.namelist()}
+    assert shipped == {str(f.relative_to(package.parent)): f.read_bytes() for f in package.rglob("*.py")}
+
+
+def test_jobs_of_a_block_are_known_by_its_name_and_the_group_before_is_put_back(spark: SparkSession) -> None:
+    context = spark.sparkContext
+    context.setJobGroup("mine", "my own jobs")
+    with session.described(spark, "described"):
+        spark.range(3).collect()
+    spark.range(3).collect()
+    assert len(context.statusTracker().getJobIdsForGroup("scoreline:described")) == 1
+    assert context.getLocalProperty("spark.jobGroup.id") == "mine"
+    assert context.getLocalProperty("spark.job.description") == "my own jobs"
+    context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
+
+
+def test_an_interrupt_cancels_the_jobs_of_a_block_and_leaves_the_session_usable(spark: SparkSession) -> None:
+    def interrupt_once_it_runs() -> None:
+        tracker = spark.sparkContext.statusTracker()
+        while not (set(tracker.getActiveJobsIds()) & set(tracker.getJobIdsForGroup("scoreline:slow"))):
+            pass
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def sleep(_: int) -> None:
+        time.sleep(60)
+
+    with session.described(spark, "slow"):
+        thread = threading.Thread(target=interrupt_once_it_runs)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            spark.sparkContext.parallelize([0], 1).map(sleep).collect()
+        thread.join()
+        session.stop_jobs(spark, "slow")
+        assert spark.sparkContext.statusTracker().getActiveJobsIds() == []
+        assert [r.id for r in spark.range(3).collect()] == [0, 1, 2]
+
+
+def test_task_seconds_grow_with_work(spark: SparkSession) -> None:
+    before = session.task_seconds(spark)
+    spark.range(1, numPartitions=1).where("java_method('java.lang.Thread', 'sleep', 50L) IS NULL").collect()
+    assert session.task_seconds(spark) - before >= 0.05
