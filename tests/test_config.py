@@ -122,7 +122,8 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
     message = complaint(tmp_path, text, "sink", "drift.on_drift=[", "drift.on_drift=maybe", day="soon")
     for said in (
         "11 problem(s)", "nmae: unknown key", "name: missing", "model.predict", "source.key", "quality.max_quarantined",
-        "model.uri: the environment variable NAME is not set", "source.path: the environment variable FOLDER is not set",
+        "model.uri: the environment variable NAME is not set",
+        "source.path: the environment variable FOLDER is not set",
         "--set 'sink'", "--set 'drift.on_drift=['", "drift.on_drift: found 'maybe'", "run_date: found 'soon'",
     ):  # fmt: skip
         assert said in message

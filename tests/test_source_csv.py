@@ -63,7 +63,7 @@ MALFORMED = ["malformed_record"]
 OPEN = ["malformed_record", "open_quote"]
 
 RECORDS = [
-    ("values of the declared types", "1,2.5,a\n9223372036854775807,-0.0,\n", [(1, 2.5, "a"), (2**63 - 1, -0.0, None)], []),
+    ("declared types", "1,2.5,a\n9223372036854775807,-0.0,\n", [(1, 2.5, "a"), (2**63 - 1, -0.0, None)], []),
     ("no line break at the end", "1,2.5,a", [(1, 2.5, "a")], []),
     ("blank lines", "\n1,2.5,a\n\n  \n2,1,b\n\n", [(1, 2.5, "a"), (2, 1.0, "b")], []),
     ("carriage returns", "1,2.5,a\r\n2,1,b\r\n", [(1, 2.5, "a"), (2, 1.0, "b")], []),
