@@ -65,7 +65,8 @@ class Model(_Section):
 
 class Source(_Section):
     """What is read. ``header`` names the columns of CSV files that have no header line; ``types`` gives the
-    Spark type of CSV columns the model's signature says nothing about (they are strings otherwise)."""
+    Spark type of CSV columns the model's signature says nothing about (they are strings otherwise). In CSV an
+    empty field, quoted or not, is NULL; partition folders of Parquet are text unless the signature types them."""
 
     format: Literal["csv", "parquet"]
     path: Annotated[str, StringConstraints(min_length=1)]

@@ -34,7 +34,8 @@ _SLICE = 10  # bits counted together: at most 2**10 distinct values, which appro
 class Measured:
     """What one evaluation of the plan counted.
 
-    ``read`` counts rows at the source, ``state`` in the workers. ``input_counts`` and ``output_counts`` have
+    ``read`` counts rows at the source (in the workers where the files' footers are the independent count),
+    ``state`` in the workers. ``input_counts`` and ``output_counts`` have
     one entry per rule name; the aggregates one per key of the suite's plan.
     """
 
@@ -57,15 +58,16 @@ class OnePass:
 
     frame: DataFrame
     screen: Screen
-    at_source: Observation
+    at_source: Observation | None
     at_end: Observation
     input_plan: SuitePlan | None
     output_plan: SuitePlan | None
 
     def measured(self) -> Measured:
         """Call it after the frame was written."""
-        source, end = self.at_source.get, self.at_end.get
+        end = self.at_end.get
         state = merge_states(WorkerState.from_bytes(bytes(s)) for s in end["states"])
+        source = self.at_source.get if self.at_source else {"rows": state.rows}
         return Measured(
             read=source["rows"],
             state=state,
@@ -139,11 +141,14 @@ def assemble(
     kept = tuple(dict.fromkeys((*config.source.key, *config.source.carry)))
     screen = Screen(table.schema, before, after, kept, outputs)
 
-    at_source, at_end = Observation(), Observation()
+    at_end = Observation()
+    # Parquet's footers count the rows independently; where nothing else is to be measured, spare the rows the stop
+    at_source = Observation() if table.rows is None or (suites[0] and suites[0].aggregates) else None
     frame = table.frame
     if table.rules and suites[0] and suites[0].aggregates:
         frame = screening.set_aside(frame, screen)
-    frame = frame.observe(at_source, F.count(F.lit(1)).alias("rows"), *_aggregates(suites[0]))
+    if at_source:
+        frame = frame.observe(at_source, F.count(F.lit(1)).alias("rows"), *_aggregates(suites[0]))
     frame = _scored(spark, config, model, screening.mark(frame, screen), screen, binding, specs)
     frame = screening.mark_outputs(screening.flatten(frame, screen, "__scored"), screen)
     frame = frame.observe(at_end, F.collect_list("__state").alias("states"), *_slices(screen), *_aggregates(suites[1]))

@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
@@ -125,7 +126,7 @@ def ship_code(spark: SparkSession) -> None:
             archive.writestr(entry, file.read_bytes())
     name = f"scoreline-{hashlib.sha256(buffer.getvalue()).hexdigest()[:12]}.zip"
     context = spark.sparkContext
-    if any(name in path for path in context._python_includes):
+    if any(name in path for path in context._python_includes or ()):
         return
     folder = tempfile.mkdtemp(prefix="scoreline-code-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # until then executors may fetch it
@@ -145,7 +146,7 @@ def described(spark: SparkSession, name: str) -> Iterator[None]:
     finally:
         for key, old in before.items():
             with suppress(*_GONE):
-                context.setLocalProperty(key, old)
+                context.setLocalProperty(key, old)  # type: ignore[arg-type]  # None clears it
 
 
 def _group(name: str) -> str:
@@ -159,8 +160,9 @@ def stop_jobs(spark: SparkSession, name: str, patience: float = 10.0) -> None:
     as the next call would take that answer for its own.
     """
     context = spark.sparkContext
+    gateway: Any = context._gateway
     with suppress(*_GONE):
-        if (broken := context._gateway._gateway_client.get_thread_connection()) is not None:
+        if (broken := gateway._gateway_client.get_thread_connection()) is not None:
             broken.close()
         context.cancelJobGroup(_group(name))
         tracker, end = context.statusTracker(), time.monotonic() + patience

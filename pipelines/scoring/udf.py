@@ -45,12 +45,13 @@ class Scorer:
     trusted_types: tuple[str, ...] = ()
 
     def column(self, payload: Payload, inputs: Sequence[Column], masks: Sequence[Column], spark_type: Any) -> Column:
-        """A struct column: the outputs, ``error`` and ``state``. Evaluated once a row, as it is declared
+        """A struct column: the outputs, ``__error`` and ``__state``. Evaluated once a row, as it is declared
         non-deterministic: Spark then neither duplicates it nor pushes a filter through it."""
         task = Task(self._spec(), self.model.inputs, self.outputs, self.critical, self.specs)
 
         def score(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
-            return run(task, payload, batches)
+            # of a single column Spark gives the array itself, whatever the annotation says
+            return run(task, payload, (b if isinstance(b, tuple) else (b,) for b in batches))
 
         score.__annotations__ = {
             "batches": Iterator[tuple[pa.Array, ...]],

@@ -124,7 +124,7 @@ def run(task: Task, payload: Callable[[], bytes], batches: Iterator[tuple[pa.Arr
     """Score the batches of one Spark task.
 
     Each batch is the model's input columns, then the mask columns; each result a struct array of as many rows:
-    the outputs, ``error`` (text or NULL) and ``state`` (NULL but in the last row of the last batch).
+    the outputs, ``__error`` (text or NULL) and ``__state`` (NULL but in the last row of the last batch).
     """
     account = _Account(task)
     loaded: LoadedModel | None = None
@@ -179,7 +179,7 @@ class _Account:
         arrays, errors = self._predict(model, columns)
         self._count(len(keep), errors)
         if self.profile is not None and len(errors):
-            self._observe(columns, arrays)
+            self._observe(columns, arrays, model.classes)
         error = pa.array(errors, pa.string())
         return [*arrays, error] if whole else _spread([*arrays, error], keep)
 
@@ -256,10 +256,13 @@ class _Account:
             batches=s.batches + 1,
         )
 
-    def _observe(self, columns: Sequence[pa.Array], arrays: Sequence[pa.Array]) -> None:
+    def _observe(self, columns: Sequence[pa.Array], arrays: Sequence[pa.Array], classes: Any) -> None:
         assert self.profile is not None
-        named = {c.name: a for c, a in zip(self.task.inputs, columns, strict=True)}
-        named |= {c.name: a for c, a in zip(self.task.outputs, arrays, strict=True)}
+        named: dict[str, Any] = {c.name: a for c, a in zip(self.task.inputs, columns, strict=True)}
+        for wanted, array in zip(self.task.outputs, arrays, strict=True):
+            named[wanted.name] = array
+            if wanted.name == "probability" and classes is not None:
+                named |= _by_class(wanted.name, array, classes)
         self.profile.update({s.name: named[s.name] for s in self.task.specs if s.name in named})
 
     def close(self) -> bytes:
@@ -272,6 +275,13 @@ class _Account:
             profile=self.profile,
         )
         return done.to_bytes()
+
+
+def _by_class(name: str, array: pa.ListArray, classes: Sequence[Any]) -> dict[str, np.ndarray]:
+    """``probability_<class>``: one array per class from the lists of the rows that have one."""
+    values = array.drop_null().flatten().to_numpy(zero_copy_only=False)
+    matrix = values.reshape(-1, len(classes))
+    return {f"{name}_{label}": np.ascontiguousarray(matrix[:, i]) for i, label in enumerate(classes)}
 
 
 def _spread(arrays: list[pa.Array], keep: np.ndarray) -> list[pa.Array]:
