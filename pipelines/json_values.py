@@ -37,7 +37,9 @@ def json_type(kind: DataType) -> DataType:
         value = json_type(kind.valueType)
         if isinstance(kind.keyType, StringType):
             return MapType(kind.keyType, value)
-        return ArrayType(StructType([StructField("key", json_type(kind.keyType)), StructField("value", value)]))
+        return ArrayType(
+            StructType([StructField("key", json_type(kind.keyType)), StructField("value", value)])
+        )
     return kind
 
 
@@ -83,7 +85,9 @@ def _encode_map(value: Column, kind: MapType) -> Column:
         return F.transform_values(value, lambda _, item: encode(item, kind.valueType))
     return F.transform(
         F.map_entries(value),
-        lambda e: F.struct(encode(e["key"], kind.keyType).alias("key"), encode(e["value"], kind.valueType).alias("value")),
+        lambda e: F.struct(
+            encode(e["key"], kind.keyType).alias("key"), encode(e["value"], kind.valueType).alias("value")
+        ),
     )
 
 
@@ -92,6 +96,8 @@ def _decode_map(value: Column, kind: MapType) -> Column:
         return F.transform_values(value, lambda _, item: decode(item, kind.valueType))
     entries = F.transform(
         value,
-        lambda e: F.struct(decode(e["key"], kind.keyType).alias("key"), decode(e["value"], kind.valueType).alias("value")),
+        lambda e: F.struct(
+            decode(e["key"], kind.keyType).alias("key"), decode(e["value"], kind.valueType).alias("value")
+        ),
     )
     return F.map_from_entries(entries)

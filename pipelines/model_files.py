@@ -21,7 +21,12 @@ from pipelines.records import ModelColumn
 BASELINE = "scoreline_baseline.json"
 _WRITTEN_BY_DOWNLOAD = {"registered_model_meta"}  # not an artifact: the client adds it to its copy
 _NOT_NEEDED_TO_PREDICT = {BASELINE, "input_example.json", "serving_input_example.json", "conda.yaml"}
-_DISTRIBUTION = {"sklearn": "scikit-learn", "xgboost": "xgboost", "lightgbm": "lightgbm", "onnx": "onnxruntime"}
+_DISTRIBUTION = {
+    "sklearn": "scikit-learn",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
+    "onnx": "onnxruntime",
+}
 _NATIVE = tuple(_DISTRIBUTION)
 _SAFE_FALLBACK = {"catboost": "mlflow.catboost"}  # reads the library's own format: flavor, MLflow's loader
 _DTYPES = {
@@ -127,7 +132,9 @@ def folder_digest(path: Path) -> str:
     lines = []
     for file in sorted(path.rglob("*")):
         if file.is_symlink() or not (file.is_file() or file.is_dir()):
-            raise ModelUnavailable(f"model: {file.name!r} is a link or a special file.", hint="Log the model again.")
+            raise ModelUnavailable(
+                f"model: {file.name!r} is a link or a special file.", hint="Log the model again."
+            )
         name = str(file.relative_to(path))
         if file.is_file() and name not in _WRITTEN_BY_DOWNLOAD:
             data = file.read_bytes()
@@ -204,7 +211,11 @@ def check_environment(folder: ModelFolder) -> tuple[str, ...]:
         for name, version in sorted(pins.items())
         if _worth_telling(name, version, found[name], own)
     ]
-    return (f"the model was saved with other libraries than are installed here: {', '.join(told)}",) if told else ()
+    return (
+        (f"the model was saved with other libraries than are installed here: {', '.join(told)}",)
+        if told
+        else ()
+    )
 
 
 def _worth_telling(name: str, wanted: str, here: str | None, own: str) -> bool:

@@ -78,7 +78,9 @@ def mark(frame: DataFrame, screen: Screen) -> DataFrame:
 def flatten(frame: DataFrame, screen: Screen, scored: str) -> DataFrame:
     """Source columns under private names (unless :func:`set_aside` gave them these), and the table of predictions beside them: key and carried columns
     and outputs, all NULL where there is no prediction."""
-    predicted = ~broken([F.col(m) for m in screen.masks], screen.before) & F.col(f"{scored}.{_ERROR}").isNull()
+    predicted = (
+        ~broken([F.col(m) for m in screen.masks], screen.before) & F.col(f"{scored}.{_ERROR}").isNull()
+    )
     aside = "__s0" in frame.columns
     private = [
         F.col(f"__s{i}") if aside else column(n).alias(f"__s{i}") for i, n in enumerate(_names(screen))

@@ -91,7 +91,12 @@ def save(model: Any, folder: Path, signed: Any, form: str = "cloudpickle", **opt
     import mlflow.sklearn
 
     mlflow.sklearn.save_model(
-        model, str(folder), signature=signed, serialization_format=form, pip_requirements=["scikit-learn"], **options
+        model,
+        str(folder),
+        signature=signed,
+        serialization_format=form,
+        pip_requirements=["scikit-learn"],
+        **options,
     )
     return str(folder)
 
@@ -127,14 +132,18 @@ def score(spark: SparkSession, wanted: Config, folder: Path, suites: Any = (None
     with session.settings(spark, session.RUN_SETTINGS):
         session.ship_code(spark)
         model = registry.resolve(wanted.model, "sqlite:///unused.db")
-        table = source.read(spark, wanted.source, binding.wanted_types(model.inputs, wanted.source.columns, {}))
+        table = source.read(
+            spark, wanted.source, binding.wanted_types(model.inputs, wanted.source.columns, {})
+        )
         kept = (*wanted.source.key, *wanted.source.carry)
         bound = binding.bind(model.inputs, table.schema, wanted.source.columns, kept)
         the_pass = one_pass.assemble(spark, wanted, model, table, bound, suites, ())
         out = folder / "written"
         the_pass.frame.write.partitionBy(screening.OUTCOME).parquet(str(out))
         packed = out / f"{screening.OUTCOME}={screening.QUARANTINED}"
-        unpacked = screening.unpack(spark, str(packed) if packed.is_dir() else None, the_pass.screen, model.model_id)
+        unpacked = screening.unpack(
+            spark, str(packed) if packed.is_dir() else None, the_pass.screen, model.model_id
+        )
         scored = out / f"{screening.OUTCOME}={screening.SCORED}"
         schema = the_pass.frame.drop(screening.OUTCOME).schema
         predictions = spark.read.schema(schema).parquet(str(scored)) if scored.is_dir() else None

@@ -36,11 +36,20 @@ BATCHES = ((0, 1), (1, 50), (50, 80))
 TREES = ("sklearn.tree._tree.Tree",)
 
 
+@pytest.fixture(autouse=True)
+def spark_s_folder(tmp_path, monkeypatch):
+    """Where Spark has its workers put what it removes at its end."""
+    (tmp_path / "spark").mkdir()
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", str(tmp_path / "spark"))
+
+
 def resolved(uri: str, *, allow_pickle: bool = False) -> Any:
     return registry.resolve(Model(uri=uri, allow_pickle=allow_pickle), "http://127.0.0.1:1")
 
 
-def worker(model: Any, method: str, frame: pd.DataFrame = X, trusted: tuple[str, ...] = ()) -> dict[str, list[Any]]:
+def worker(
+    model: Any, method: str, frame: pd.DataFrame = X, trusted: tuple[str, ...] = ()
+) -> dict[str, list[Any]]:
     """Score ``frame`` as a worker does, from the resolved model's own bytes; in three uneven batches."""
     spec = ModelSpec(
         model.digest + str(trusted), hashlib.sha256(model.payload).hexdigest(), model.flavor, method,
@@ -50,7 +59,11 @@ def worker(model: Any, method: str, frame: pd.DataFrame = X, trusted: tuple[str,
     columns = [pa.array(frame[c.name], pa.float64()) for c in model.inputs]
     parts = ([c.slice(a, b - a) for c in columns] for a, b in BATCHES)
     batches = (tuple(p) for p in parts if len(p[0]))
-    rows = [r for part in run(Task(spec, model.inputs, outputs, ()), lambda: model.payload, batches) for r in part.to_pylist()]
+    rows = [
+        r
+        for part in run(Task(spec, model.inputs, outputs, ()), lambda: model.payload, batches)
+        for r in part.to_pylist()
+    ]
     return {c.name: [r[c.name] for r in rows] for c in outputs}
 
 
@@ -78,7 +91,9 @@ def sklearn_model(kind: str) -> Any:
 def test_sklearn_from_skops_predicts_what_sklearn_predicts(tmp_path, kind):
     model = sklearn_model(kind)
     trusted = TREES if kind == "forest" else ()
-    found = resolved(model_factory.save(model, tmp_path / "m", LABEL, "skops", skops_trusted_types=list(trusted)))
+    found = resolved(
+        model_factory.save(model, tmp_path / "m", LABEL, "skops", skops_trusted_types=list(trusted))
+    )
     assert worker(found, "predict", X, trusted)["prediction"] == model.predict(X).tolist()
     both = worker(found, "predict_proba", X, trusted)
     assert both["probability"] == own(model.predict_proba)
@@ -119,7 +134,9 @@ def test_types_that_skops_does_not_trust_are_listed_and_pass_where_they_are_trus
     model = KNeighborsClassifier(3).fit(X, Y)
     uri = model_factory.save(model, tmp_path / "m", LABEL, "skops", skops_trusted_types=list(NEIGHBOURS))
     found = resolved(uri)
-    with pytest.raises(ModelFailedHere, match="cannot be loaded.*Untrusted types.*EuclideanDistance64.*KDTree") as caught:
+    with pytest.raises(
+        ModelFailedHere, match="cannot be loaded.*Untrusted types.*EuclideanDistance64.*KDTree"
+    ) as caught:
         worker(found, "predict")
     with pytest.raises(ConfigInvalid, match=r"not trusted: \[.*KDTree.*\].*model\.trusted_types") as told:
         raise failures._of_spark(f"Job aborted ... {caught.value} ... at org.apache.spark")
@@ -131,7 +148,9 @@ def test_a_lightgbm_booster_predicts_what_lightgbm_predicts(tmp_path):
     lightgbm = pytest.importorskip("lightgbm")
     import mlflow.lightgbm
 
-    booster = lightgbm.train({"objective": "binary", "verbose": -1, "min_data_in_leaf": 3}, lightgbm.Dataset(X.to_numpy(), Y), 5)
+    booster = lightgbm.train(
+        {"objective": "binary", "verbose": -1, "min_data_in_leaf": 3}, lightgbm.Dataset(X.to_numpy(), Y), 5
+    )
     mlflow.lightgbm.save_model(booster, str(tmp_path / "m"), signature=SCORE, **QUIET)
     found = resolved(str(tmp_path / "m"))
     assert found.flavor == "lightgbm"
@@ -151,7 +170,10 @@ def test_a_lightgbm_classifier_predicts_labels_and_probabilities_once_its_types_
     with pytest.raises(ModelFailedHere, match="Untrusted types.*LGBMClassifier"):
         worker(found, "predict")
     assert worker(found, "predict", X, trusted)["prediction"] == model.predict(X.to_numpy()).tolist()
-    assert worker(found, "predict_proba", X, trusted)["probability"] == model.predict_proba(X.to_numpy()).tolist()
+    assert (
+        worker(found, "predict_proba", X, trusted)["probability"]
+        == model.predict_proba(X.to_numpy()).tolist()
+    )
 
 
 @pytest.mark.parametrize("kind", ["Booster", "XGBClassifier", "XGBRegressor"])
@@ -264,14 +286,18 @@ def test_a_method_that_a_flavor_has_not_is_a_matter_of_the_configuration(tmp_pat
 
     booster = lightgbm.train({"verbose": -1, "min_data_in_leaf": 3}, lightgbm.Dataset(X.to_numpy(), Y), 1)
     mlflow.lightgbm.save_model(booster, str(tmp_path / "m"), signature=SCORE, **QUIET)
-    with pytest.raises(ModelFailedHere, match=f"a lightgbm Booster has no {method}; it has predict") as caught:
+    with pytest.raises(
+        ModelFailedHere, match=f"a lightgbm Booster has no {method}; it has predict"
+    ) as caught:
         worker(resolved(str(tmp_path / "m")), method)
     assert isinstance(failures._of_spark(str(caught.value)), ConfigInvalid)
 
 
 def test_a_failure_of_the_model_reaches_the_driver_with_batch_and_reason(tmp_path):
     uri = model_factory.save(model_factory.Fussy([1.0]), tmp_path / "m", SCORE)
-    found = replace(resolved(uri, allow_pickle=True), inputs=(ModelColumn("k", "double"), ModelColumn("x", "double")))
+    found = replace(
+        resolved(uri, allow_pickle=True), inputs=(ModelColumn("k", "double"), ModelColumn("x", "double"))
+    )
     with pytest.raises(ModelFailedHere) as caught:
         worker(found, "predict", pd.DataFrame({"k": [0.0] * 9, "x": [1.0] * 9}))
     told = failures._of_spark(f"org.apache.spark.SparkException: Job aborted: {caught.value}\n  at x")

@@ -44,7 +44,9 @@ def read(path: Path) -> model_files.ModelFolder:
     return model_files.read_folder(path, "models:/m/1")
 
 
-@pytest.mark.parametrize("kind", ["boolean", "integer", "long", "float", "double", "string", "binary", "datetime"])
+@pytest.mark.parametrize(
+    "kind", ["boolean", "integer", "long", "float", "double", "string", "binary", "datetime"]
+)
 def test_every_scalar_type_of_a_signature_is_understood(tmp_path, kind):
     found = read(folder(tmp_path / "m", [{"type": kind, "name": "a b.c", "required": False}]))
     assert found.inputs == (ModelColumn("a b.c", kind, required=False),)
@@ -125,8 +127,14 @@ FORMATS = [
     ({"lightgbm": {"model_class": "lightgbm.sklearn.LGBMClassifier"}}, "cloudpickle"),
     ({"lightgbm": {"model_class": "lightgbm.sklearn.LGBMClassifier", "serialization_format": "skops"}}, None),
     ({"catboost": {}, "python_function": {"loader_module": "mlflow.catboost"}}, None),
-    ({"catboost": {}, "python_function": {"loader_module": "mlflow.pyfunc.model"}}, "MLflow flavor 'catboost'"),
-    ({"catboost": {}, "python_function": {"loader_module": "mlflow.catboost", "code": "c"}}, "code of its own"),
+    (
+        {"catboost": {}, "python_function": {"loader_module": "mlflow.pyfunc.model"}},
+        "MLflow flavor 'catboost'",
+    ),
+    (
+        {"catboost": {}, "python_function": {"loader_module": "mlflow.catboost", "code": "c"}},
+        "code of its own",
+    ),
     ({"python_function": {"loader_module": "mlflow.pyfunc.model"}}, "MLflow flavor 'python_function'"),
     ({"pytorch": {}}, "MLflow flavor 'pytorch'"),
 ]
@@ -139,7 +147,9 @@ def test_what_can_run_code_while_it_loads_is_refused_unless_allowed(tmp_path, fl
     if refused_as is None:
         model_files.check_format(found, "models:/m/1", allow_pickle=False)
         return
-    with pytest.raises(ConfigInvalid, match=f"saved as .*{refused_as}.*skops.*model.allow_pickle: true") as caught:
+    with pytest.raises(
+        ConfigInvalid, match=f"saved as .*{refused_as}.*skops.*model.allow_pickle: true"
+    ) as caught:
         model_files.check_format(found, "models:/m/1", allow_pickle=False)
     assert caught.value.exit_code == 78
 
@@ -148,7 +158,11 @@ MAJOR, MINOR, *_ = HERE.split(".")
 REQUIREMENTS = [
     (None, None, None),
     (f"scikit-learn=={HERE}\nmlflow==1.0\n", None, None),
-    (f"scikit-learn=={MAJOR}.{int(MINOR) + 1}.0\n", None, f"scikit-learn {MAJOR}.{int(MINOR) + 1}.0 .here: {HERE}"),
+    (
+        f"scikit-learn=={MAJOR}.{int(MINOR) + 1}.0\n",
+        None,
+        f"scikit-learn {MAJOR}.{int(MINOR) + 1}.0 .here: {HERE}",
+    ),
     (f"scikit-learn=={int(MAJOR) + 1}.0\n", f"scikit-learn {int(MAJOR) + 1}.0, found {HERE}", None),
     ("numpy==0.1\n", None, "numpy 0.1 "),
     ("psutil==0.1\n", None, None),
@@ -180,7 +194,9 @@ def test_a_flavor_whose_library_is_not_installed_is_an_error(tmp_path, monkeypat
 
     monkeypatch.setattr(importlib.metadata, "version", without_lightgbm)
     found = read(folder(tmp_path / "m", flavors={"lightgbm": {}}, requirements__txt="lightgbm==4.5.0"))
-    with pytest.raises(ConfigInvalid, match=r"lightgbm 4\.5\.0, found none here.*pip install 'lightgbm==4\.5\.0'"):
+    with pytest.raises(
+        ConfigInvalid, match=r"lightgbm 4\.5\.0, found none here.*pip install 'lightgbm==4\.5\.0'"
+    ):
         model_files.check_environment(found)
 
 
@@ -213,7 +229,9 @@ def test_any_change_to_any_file_changes_the_digest(tmp_path, change):
     assert model_files.folder_digest(path) != before
 
 
-@pytest.mark.parametrize("make", [lambda p: p.symlink_to("/etc/hostname"), lambda p: p.symlink_to(".."), os.mkfifo])
+@pytest.mark.parametrize(
+    "make", [lambda p: p.symlink_to("/etc/hostname"), lambda p: p.symlink_to(".."), os.mkfifo]
+)
 def test_links_and_special_files_have_no_digest(tmp_path, make):
     path = folder(tmp_path / "m")
     make(path / "odd")

@@ -137,7 +137,9 @@ def test_a_registry_of_its_own_goes_before_the_tracking_uri(shelf, monkeypatch):
 def test_a_pinned_digest_lets_that_model_pass_and_no_other(shelf):
     digest = shelf.resolve("models:/demo/1").digest
     assert shelf.resolve("models:/demo@champion", digest=digest).version == "1"
-    with pytest.raises(ConfigInvalid, match=f"(?s)model.digest: .*but {digest} is pinned.*Find out who") as caught:
+    with pytest.raises(
+        ConfigInvalid, match=f"(?s)model.digest: .*but {digest} is pinned.*Find out who"
+    ) as caught:
         shelf.resolve("models:/demo/2", digest=digest)
     assert caught.value.exit_code == 78
 
@@ -169,7 +171,9 @@ def test_an_artifact_that_was_tampered_with_is_another_model(shelf):
 )
 def test_what_the_registry_has_not_is_named_with_a_hint(shelf, uri, found):
     uri = uri.format(run=shelf.run_id)
-    with pytest.raises(ModelUnavailable, match=f"cannot get '{uri}' from the registry: .*{found}.*MLFLOW_TRACKING_URI") as e:
+    with pytest.raises(
+        ModelUnavailable, match=f"cannot get '{uri}' from the registry: .*{found}.*MLFLOW_TRACKING_URI"
+    ) as e:
         shelf.resolve(uri)
     assert (e.value.exit_code, e.value.retryable) == (69, True)
 
@@ -182,9 +186,13 @@ def test_a_registry_that_is_down_is_for_the_scheduler_to_retry(monkeypatch, uri)
     assert caught.value.exit_code == 69
 
 
-@pytest.mark.parametrize("uri", ["models:/demo", "models:/demo/latest", "runs:/abc", "s3://bucket/model", "models:/@x"])
+@pytest.mark.parametrize(
+    "uri", ["models:/demo", "models:/demo/latest", "runs:/abc", "s3://bucket/model", "models:/@x"]
+)
 def test_a_uri_of_another_form_is_refused_with_the_forms_there_are(uri):
-    with pytest.raises(ConfigInvalid, match=f"found '{uri}', expected models:/NAME/VERSION, models:/NAME@alias"):
+    with pytest.raises(
+        ConfigInvalid, match=f"found '{uri}', expected models:/NAME/VERSION, models:/NAME@alias"
+    ):
         registry.resolve(Model(uri=uri), "http://127.0.0.1:1")
 
 

@@ -22,7 +22,9 @@ def one(kind: str) -> list[ModelColumn]:
     return [ModelColumn("prediction", kind)]
 
 
-def convert(result: Any, rows: int, columns: list[ModelColumn], method: str = "predict", classes: Any = None) -> Any:
+def convert(
+    result: Any, rows: int, columns: list[ModelColumn], method: str = "predict", classes: Any = None
+) -> Any:
     arrays, bad = to_arrays(result, rows, method, columns, classes)
     assert [a.type for a in arrays] == [arrow_type(c.type) for c in columns]
     assert all(len(a) == rows for a in arrays)
@@ -86,7 +88,9 @@ def test_times_arrive_to_the_microsecond_in_utc():
     assert (first, second) == (dt.datetime(2026, 1, 1, microsecond=123456, tzinfo=dt.UTC), None)
     assert bad == [False, True]
     aware = naive.dt.tz_localize("Europe/Berlin")
-    assert convert(aware, 2, one("datetime"))[0][0][0] == dt.datetime(2025, 12, 31, 23, 0, 0, 123456, tzinfo=dt.UTC)
+    assert convert(aware, 2, one("datetime"))[0][0][0] == dt.datetime(
+        2025, 12, 31, 23, 0, 0, 123456, tzinfo=dt.UTC
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,7 +176,10 @@ def test_a_half_known_table_is_refused_rather_than_shifted():
 
 def test_several_outputs_may_come_as_one_matrix():
     columns = [ModelColumn("a", "double"), ModelColumn("b", "double")]
-    assert convert(np.array([[1.0, 2.0], [3.0, NAN]]), 2, columns) == ([[1.0, 3.0], [2.0, None]], [False, True])
+    assert convert(np.array([[1.0, 2.0], [3.0, NAN]]), 2, columns) == (
+        [[1.0, 3.0], [2.0, None]],
+        [False, True],
+    )
     with pytest.raises(WrongOutput, match=r"expected \(rows, 2\)"):
         convert(np.zeros((2, 3)), 2, columns)
 
@@ -199,7 +206,9 @@ def test_a_row_with_a_nan_probability_is_marked_and_the_others_stay():
 
 
 def test_a_decision_of_one_value_per_row_is_an_array_of_one():
-    assert convert(np.array([0.5, -1.5]), 2, one("array<double>"), "decision_function")[0] == [[[0.5], [-1.5]]]
+    assert convert(np.array([0.5, -1.5]), 2, one("array<double>"), "decision_function")[0] == [
+        [[0.5], [-1.5]]
+    ]
 
 
 def test_every_type_of_a_signature_has_an_arrow_type():

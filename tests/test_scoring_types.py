@@ -49,7 +49,9 @@ def test_every_type_reaches_the_model_as_its_signature_declares(spark, tmp_path)
     second = (2, 2**63 - 101, None, None, None, NAN, None, None, None, None, None, None)
     data = table(spark, tmp_path, [first, second, (3, *[None] * 11)], schema)
     uri = save(Describe(), tmp_path / "m", signature(inputs, {None: "string"}))
-    found = {r["k"]: described(r["prediction"]) for r in score(spark, config(uri, data), tmp_path).predictions}
+    found = {
+        r["k"]: described(r["prediction"]) for r in score(spark, config(uri, data), tmp_path).predictions
+    }
     kinds = {
         "long": "Int64", "int": "Int32", "flag": "boolean", "price": "float64", "small": "float64", "day": "datetime64[ns]",
         "moment": "datetime64[ns]", "local": "datetime64[ns]", "text": "object", "bytes": "object", "list": "object",
@@ -86,7 +88,10 @@ def test_several_outputs_come_back_as_typed_columns_bit_for_bit(spark, tmp_path)
         "moment": "timestamp", "a.b": "array<bigint>", "c `d": "int",
     }  # fmt: skip
     for row, expected in zip(sorted(found.predictions, key=lambda r: r["k"]), whole, strict=True):
-        values = [v.astimezone(dt.UTC) if isinstance(v, dt.datetime) else v for v in (row["k"], *(row[n] for n in kinds))]
+        values = [
+            v.astimezone(dt.UTC) if isinstance(v, dt.datetime) else v
+            for v in (row["k"], *(row[n] for n in kinds))
+        ]
         assert list(map(repr, values)) == list(map(repr, expected))
     (refused,) = found.quarantine
     assert (refused["k"], refused["stage"]) == (3, "predict")
@@ -95,7 +100,14 @@ def test_several_outputs_come_back_as_typed_columns_bit_for_bit(spark, tmp_path)
 
 def test_a_column_the_model_can_do_without_arrives_as_typed_nulls(spark, tmp_path):
     data = table(spark, tmp_path, [(1, 0.5), (2, 1.5)], "k int, x double")
-    inputs = {"long": "long?", "flag": "boolean?", "text": "string?", "x": "double", "moment": "datetime?", "list": "array<long>?"}
+    inputs = {
+        "long": "long?",
+        "flag": "boolean?",
+        "text": "string?",
+        "x": "double",
+        "moment": "datetime?",
+        "list": "array<long>?",
+    }
     uri = save(Describe(), tmp_path / "m", signature(inputs, {None: "string"}))
     found = [described(r["prediction"]) for r in score(spark, config(uri, data), tmp_path).predictions]
     assert found[0][0] == {
@@ -144,7 +156,9 @@ def test_each_row_meets_the_model_exactly_once_and_each_worker_loads_it_once(spa
     rows = [(i, None if i % 10 == 0 else float(i)) for i in range(96)]
     data = table(spark, tmp_path, rows, "k int, x double", files=12)
     log = tmp_path / "calls"
-    uri = save(Fussy(log=str(log)), tmp_path / "m", signature({"k": "double", "x": "double"}, {None: "double"}))
+    uri = save(
+        Fussy(log=str(log)), tmp_path / "m", signature({"k": "double", "x": "double"}, {None: "double"})
+    )
     after = fake_suite(("small", F.col("prediction") < 20, True), ("odd", F.col("k") % 2 == 1, False))
     found = score(spark, config(uri, data), tmp_path, (None, after))
 
@@ -164,7 +178,11 @@ def test_each_row_meets_the_model_exactly_once_and_each_worker_loads_it_once(spa
 @pytest.mark.parametrize(
     ("poison", "error", "message"),
     [
-        ([1.0], ModelFailed, "predict, partition [0-9]+, batch [0-9]+: the model raises on .*ValueError: cannot score 1.0"),
+        (
+            [1.0],
+            ModelFailed,
+            "predict, partition [0-9]+, batch [0-9]+: the model raises on .*ValueError: cannot score 1.0",
+        ),
         (None, ConfigInvalid, "AttributeError: Fussy has no predict_proba.*Check model.predict"),
     ],
 )
@@ -222,7 +240,9 @@ def test_every_row_read_is_scored_or_quarantined_for_its_reason(
     expected: dict[int, tuple[str, list[str]]] = {}
     for k, value in enumerate(values):
         missing = value is None or value != value
-        above = value is not None and (value != value or value > limit)  # Spark holds NaN to be above every number
+        above = value is not None and (
+            value != value or value > limit
+        )  # Spark holds NaN to be above every number
         reasons = ["required(x)"] * missing + ["above"] * (above and critical)
         if reasons:
             expected[k] = ("input", reasons)

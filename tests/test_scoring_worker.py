@@ -102,7 +102,9 @@ def test_rows_of_a_critical_rule_keep_their_places_and_never_reach_the_model():
     model = Doubler()
     masks = [[0, 0b01, 0b10, 0b11], [0b01, 0b01]]
     given_task = task(model, critical=(0b01,))
-    rows, state, _ = finish(run(given_task, forgetful, batches([1.0, 2.0, 3.0, 4.0], [5.0, 6.0], masks=masks)))
+    rows, state, _ = finish(
+        run(given_task, forgetful, batches([1.0, 2.0, 3.0, 4.0], [5.0, 6.0], masks=masks))
+    )
     assert [r["prediction"] for r in rows] == [2.0, None, 6.0, None, None, None]
     assert model.sizes == [2]
     assert (state.rows, state.predicted, state.calls) == (6, 2, 1)
@@ -126,7 +128,11 @@ def test_every_bit_is_counted_exactly_however_the_rows_fall_into_batches(masks, 
     columns = [pa.array([float(i) for i in range(len(masks))])]
     columns += [pa.array([m[j] for m in masks], pa.int64()) for j in range(2)]
     cut = min(cut, len(masks))
-    parts = [tuple(c.slice(a, b) for c in columns) for a, b in ((0, cut), (cut, None)) if len(columns[0].slice(a, b))]
+    parts = [
+        tuple(c.slice(a, b) for c in columns)
+        for a, b in ((0, cut), (cut, None))
+        if len(columns[0].slice(a, b))
+    ]
     rows, state, _ = finish(run(task(Doubler(), critical=critical), forgetful, iter(parts)))
     for j in range(2):
         assert state.counts[j] == tuple(sum(m[j] >> bit & 1 for m in masks) for bit in range(BITS))
@@ -167,7 +173,9 @@ def test_a_small_last_batch_of_poison_alone_does_not_condemn_the_model():
 @pytest.mark.parametrize("size", [2, 7, 100, 5000])
 def test_a_model_that_scores_nothing_is_a_failure_of_the_model(size):
     model = Doubler(float(i) for i in range(size))
-    with pytest.raises(ModelFailedHere, match=f'{MARKER}.*raises on.*a batch of {size}.*"batch": 0.*"stage": "predict"'):
+    with pytest.raises(
+        ModelFailedHere, match=f'{MARKER}.*raises on.*a batch of {size}.*"batch": 0.*"stage": "predict"'
+    ):
         list(run(task(model), forgetful, batches([float(i) for i in range(size)])))
     assert len(model.sizes) <= 2 * (ISOLATED_PER_BATCH + 1) + 2 * math.ceil(math.log2(size))
 
@@ -214,7 +222,9 @@ def test_a_value_that_no_frame_can_hold_is_refused_with_its_row():
             return frame["x"].dt.year.to_numpy(np.float64)
 
     wanted = task(Year(), inputs=(ModelColumn("x", "datetime"),))
-    column = pa.array([dt.datetime(2026, 1, 1), dt.datetime(9999, 1, 1), dt.datetime(2027, 1, 1)], pa.timestamp("us"))
+    column = pa.array(
+        [dt.datetime(2026, 1, 1), dt.datetime(9999, 1, 1), dt.datetime(2027, 1, 1)], pa.timestamp("us")
+    )
     rows, _, _ = finish(run(wanted, forgetful, iter([(column,)])))
     assert [r["prediction"] for r in rows] == [2026.0, None, 2027.0]
     assert "out of bounds" in rows[1][ERROR]
@@ -317,7 +327,9 @@ def test_a_worker_imports_neither_mlflow_nor_great_expectations_for_a_sklearn_mo
     assert done.stdout.split() == ["6.0"], done.stderr
 
 
-counts = st.lists(st.lists(st.integers(0, 99), min_size=3, max_size=3).map(tuple), min_size=2, max_size=2).map(tuple)
+counts = st.lists(
+    st.lists(st.integers(0, 99), min_size=3, max_size=3).map(tuple), min_size=2, max_size=2
+).map(tuple)
 whole = st.integers(0, 10**9)
 halves = st.integers(0, 10**6).map(lambda n: n / 2)  # sums of these are exact in any order
 names = st.sampled_from(["host:1", "host:2", "host:3"])
@@ -362,7 +374,9 @@ def test_accounts_merge_to_the_same_in_any_order_and_any_grouping(a, b, c):
 @settings(deadline=None)
 @given(states)
 def test_an_empty_account_changes_nothing(a):
-    assert plainly(merge_states([a, WorkerState()])) == plainly(merge_states([WorkerState(), a])) == plainly(a)
+    assert (
+        plainly(merge_states([a, WorkerState()])) == plainly(merge_states([WorkerState(), a])) == plainly(a)
+    )
 
 
 @settings(deadline=None)

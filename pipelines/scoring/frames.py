@@ -26,7 +26,8 @@ def to_frame(inputs: Sequence[ModelColumn], arrays: Sequence[pa.Array]) -> pd.Da
     names = [c.name for c in inputs]
     types = {c.type for c in inputs}
     if len(types) == 1 and (kind := next(iter(types))) in ("double", "float"):
-        block = np.empty((len(arrays), len(arrays[0])), _NUMPY[kind])  # pandas' own layout: wrapped, not copied
+        # pandas' own layout: wrapped, not copied
+        block = np.empty((len(arrays), len(arrays[0])), _NUMPY[kind])
         for row, array in zip(block, arrays, strict=True):
             row[:] = array.to_numpy(zero_copy_only=False)  # NULL arrives as NaN
         return pd.DataFrame(block.T, columns=names, copy=False)

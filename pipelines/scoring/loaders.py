@@ -62,7 +62,9 @@ def load(spec: ModelSpec, payload: Callable[[], bytes]) -> tuple[LoadedModel, bo
     data = payload()
     found = hashlib.sha256(data).hexdigest()
     if found != spec.payload_digest:
-        raise ValueError(f"model bytes have sha256 {found}, expected {spec.payload_digest}: refusing to load them")
+        raise ValueError(
+            f"model bytes have sha256 {found}, expected {spec.payload_digest}: refusing to load them"
+        )
     model = _of_folder(_unpack(data), spec)
     _cache[key] = model
     while len(_cache) > _CACHED_MODELS:

@@ -125,8 +125,15 @@ def _split(values: np.ndarray, method: str, columns: Sequence[ModelColumn], clas
         if values.ndim != 2 or values.shape[1] != len(columns):
             raise WrongOutput(f"returned an array of shape {values.shape}, expected (rows, {len(columns)})")
         return list(values.T)
-    if method == "predict" and columns[0].type.startswith("array<") and values.ndim == 1 and values.dtype != object:
-        raise WrongOutput(f"returned one {values.dtype} per row, expected {columns[0].type} for {columns[0].name!r}")
+    if (
+        method == "predict"
+        and columns[0].type.startswith("array<")
+        and values.ndim == 1
+        and values.dtype != object
+    ):
+        raise WrongOutput(
+            f"returned one {values.dtype} per row, expected {columns[0].type} for {columns[0].name!r}"
+        )
     return [values]
 
 
@@ -135,9 +142,12 @@ def _array(wanted: ModelColumn, values: Any) -> tuple[pa.Array, np.ndarray]:
     if wanted.type.startswith("array<"):
         return _list_array(wanted, values)
     if isinstance(values, pd.Series):
-        values = values.astype(object) if pd.api.types.is_extension_array_dtype(values.dtype) else values.to_numpy()
+        extension = pd.api.types.is_extension_array_dtype(values.dtype)
+        values = values.astype(object).to_numpy() if extension else values.to_numpy()
     if values.dtype.kind not in _KINDS[wanted.type] or values.ndim != 1:
-        raise WrongOutput(f"returned {values.dtype} of shape {values.shape} for {wanted.name!r}, expected {wanted.type}")
+        raise WrongOutput(
+            f"returned {values.dtype} of shape {values.shape} for {wanted.name!r}, expected {wanted.type}"
+        )
     array = _converted(values, wanted)
     return array, _unfit(array)
 
@@ -145,7 +155,9 @@ def _array(wanted: ModelColumn, values: Any) -> tuple[pa.Array, np.ndarray]:
 def _list_array(wanted: ModelColumn, values: Any) -> tuple[pa.Array, np.ndarray]:
     if isinstance(values, np.ndarray) and values.dtype.kind in "biuf" and wanted.type == "array<double>":
         if values.ndim > 2:
-            raise WrongOutput(f"returned an array of shape {values.shape} for {wanted.name!r}, expected {wanted.type}")
+            raise WrongOutput(
+                f"returned an array of shape {values.shape} for {wanted.name!r}, expected {wanted.type}"
+            )
         matrix = np.ascontiguousarray(values.reshape(len(values), -1), dtype=np.float64)
         offsets = np.arange(0, matrix.size + 1, matrix.shape[1], dtype=np.int32)
         return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel())), ~np.isfinite(matrix).all(axis=1)
@@ -157,12 +169,15 @@ def _converted(values: Any, wanted: ModelColumn) -> pa.Array:
     kind = arrow_type(wanted.type)
     try:
         if pa.types.is_integer(_leaf(kind)) and getattr(values, "dtype", None) in (None, np.object_):
-            guessed = pa.array(values, from_pandas=True)  # asked for integers, Arrow would cut an object 2.7 to 2
+            # asked for integers, Arrow would cut an object 2.7 to 2
+            guessed = pa.array(values, from_pandas=True)
             if pa.types.is_floating(_leaf(guessed.type)):
                 return guessed.cast(kind)
         return pa.array(values, kind, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise WrongOutput(f"returned values for {wanted.name!r} that are not {wanted.type}: {error}") from error
+        raise WrongOutput(
+            f"returned values for {wanted.name!r} that are not {wanted.type}: {error}"
+        ) from error
 
 
 def _leaf(kind: pa.DataType) -> pa.DataType:
@@ -171,9 +186,9 @@ def _leaf(kind: pa.DataType) -> pa.DataType:
 
 def _unfit(array: pa.Array) -> np.ndarray:
     """Where a value, or anything in a list, is missing, NaN or infinite."""
-    bad = array.is_null().to_numpy(zero_copy_only=False)
+    bad: np.ndarray = array.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_floating(array.type):
-        return bad | ~np.isfinite(array.to_numpy(zero_copy_only=False))
+        return np.asarray(bad | ~np.isfinite(array.to_numpy(zero_copy_only=False)))
     if pa.types.is_list(array.type):
         inside = _unfit(array.flatten())
         bad = bad.copy()

@@ -8,8 +8,15 @@ from typing import Any
 
 
 def load(folder: Path) -> Callable[[Any], Any]:
-    """The ``predict`` of the pyfunc model in ``folder``."""
+    """The ``predict`` of the pyfunc model in ``folder``.
+
+    Without MLflow's check of the inputs: they have the signature's types already, and where a whole number or
+    a truth value is NULL the check raises, optional or not.
+    """
     import mlflow.pyfunc
+    from mlflow.models import ModelSignature
 
     model = mlflow.pyfunc.load_model(str(folder))
+    declared = model.metadata.signature
+    model.metadata.signature = ModelSignature(outputs=declared.outputs, params=declared.params)
     return lambda frame: model.predict(frame)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 from pyspark.sql import Column, SparkSession
@@ -44,7 +44,9 @@ class Scorer:
     specs: tuple[ColumnSpec, ...] = ()
     trusted_types: tuple[str, ...] = ()
 
-    def column(self, payload: Payload, inputs: Sequence[Column], masks: Sequence[Column], spark_type: Any) -> Column:
+    def column(
+        self, payload: Payload, inputs: Sequence[Column], masks: Sequence[Column], spark_type: Any
+    ) -> Column:
         """A struct column: the outputs, ``__error`` and ``__state``. Evaluated once a row, as it is declared
         non-deterministic: Spark then neither duplicates it nor pushes a filter through it."""
         task = Task(self._spec(), self.model.inputs, self.outputs, self.critical, self.specs)
@@ -57,7 +59,7 @@ class Scorer:
             "batches": Iterator[tuple[pa.Array, ...]],
             "return": Iterator[pa.Array],
         }
-        udf = arrow_udf(score, self.result_type(spark_type)).asNondeterministic()
+        udf = arrow_udf(cast(Any, score), self.result_type(spark_type)).asNondeterministic()
         return udf(*inputs, *masks)
 
     def result_type(self, spark_type: Callable[[str], str]) -> StructType:

@@ -120,7 +120,9 @@ def _add(left: Sequence[Sequence[int]], right: Sequence[Sequence[int]]) -> tuple
     return tuple(tuple(a + b for a, b in zip(x, y, strict=True)) for x, y in zip(left, right, strict=True))
 
 
-def run(task: Task, payload: Callable[[], bytes], batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
+def run(
+    task: Task, payload: Callable[[], bytes], batches: Iterator[tuple[pa.Array, ...]]
+) -> Iterator[pa.Array]:
     """Score the batches of one Spark task.
 
     Each batch is the model's input columns, then the mask columns; each result a struct array of as many rows:
@@ -164,7 +166,9 @@ class _Account:
         try:
             model, fresh = load(spec, payload)
         except Exception as error:
-            raise ModelFailedHere(f"the model cannot be loaded: {type(error).__name__}: {error}", 0) from error
+            raise ModelFailedHere(
+                f"the model cannot be loaded: {type(error).__name__}: {error}", 0
+            ) from error
         me = _worker_name()
         loads = ((me, time.perf_counter() - start),) if fresh else ()
         classes = () if model.classes is None else tuple(str(c) for c in model.classes)
@@ -195,7 +199,9 @@ class _Account:
                 keep &= (values & critical) == 0
         return keep
 
-    def _predict(self, model: LoadedModel, columns: list[pa.Array]) -> tuple[list[pa.Array], list[str | None]]:
+    def _predict(
+        self, model: LoadedModel, columns: list[pa.Array]
+    ) -> tuple[list[pa.Array], list[str | None]]:
         rows = len(columns[0])
         empty = [pa.array([], arrow_type(c.type)) for c in self.task.outputs]
         if not rows:
@@ -213,7 +219,11 @@ class _Account:
         pending, isolated = [(start, stop)], 0
         while pending:
             start, stop = pending.pop()
-            part = columns if stop - start == len(columns[0]) else [c.slice(start, stop - start) for c in columns]
+            part = (
+                columns
+                if stop - start == len(columns[0])
+                else [c.slice(start, stop - start) for c in columns]
+            )
             try:
                 yield self._call(model, part)
             except WrongOutput as error:
@@ -236,7 +246,9 @@ class _Account:
                 self.state.batches,
             ) from error
 
-    def _call(self, model: LoadedModel, columns: Sequence[pa.Array]) -> tuple[list[pa.Array], list[str | None]]:
+    def _call(
+        self, model: LoadedModel, columns: Sequence[pa.Array]
+    ) -> tuple[list[pa.Array], list[str | None]]:
         task, rows = self.task, len(columns[0])
         self.state = replace(self.state, calls=self.state.calls + 1)
         result = model.predict(to_frame(task.inputs, columns))
