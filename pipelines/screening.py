@@ -76,8 +76,8 @@ def mark(frame: DataFrame, screen: Screen) -> DataFrame:
 
 
 def flatten(frame: DataFrame, screen: Screen, scored: str) -> DataFrame:
-    """Source columns under private names (unless :func:`set_aside` gave them these), and the table of predictions beside them: key and carried columns
-    and outputs, all NULL where there is no prediction."""
+    """Source columns under private names (unless :func:`set_aside` gave them these), and beside them the table
+    of predictions: key and carried columns and outputs, all NULL where there is no prediction."""
     predicted = (
         ~broken([F.col(m) for m in screen.masks], screen.before) & F.col(f"{scored}.{_ERROR}").isNull()
     )

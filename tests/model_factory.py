@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ class Describe:
 
 
 class Fussy:
-    """The sum, but raises on a batch in which column ``x`` holds one of ``poison``, and keeps a count of calls."""
+    """The sum, but raises on a batch in which column ``x`` holds one of ``poison``; logs the ``k`` of each call."""
 
     def __init__(self, poison: Sequence[float] = (), log: str | None = None) -> None:
         self.poison, self.log = tuple(poison), log
@@ -158,7 +157,3 @@ def score(spark: SparkSession, wanted: Config, folder: Path, suites: Any = (None
 
 def _rows(frame: DataFrame) -> list[dict[str, Any]]:
     return [row.asDict() for row in frame.collect()]
-
-
-def utc(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -135,7 +135,7 @@ def test_types_that_skops_does_not_trust_are_listed_and_pass_where_they_are_trus
     uri = model_factory.save(model, tmp_path / "m", LABEL, "skops", skops_trusted_types=list(NEIGHBOURS))
     found = resolved(uri)
     with pytest.raises(
-        ModelFailedHere, match="cannot be loaded.*Untrusted types.*EuclideanDistance64.*KDTree"
+        ModelFailedHere, match=r"cannot be loaded.*Untrusted types.*EuclideanDistance64.*KDTree"
     ) as caught:
         worker(found, "predict")
     with pytest.raises(ConfigInvalid, match=r"not trusted: \[.*KDTree.*\].*model\.trusted_types") as told:
@@ -167,7 +167,7 @@ def test_a_lightgbm_classifier_predicts_labels_and_probabilities_once_its_types_
         model, str(tmp_path / "m"), signature=LABEL, skops_trusted_types=list(trusted), **QUIET
     )
     found = resolved(str(tmp_path / "m"))
-    with pytest.raises(ModelFailedHere, match="Untrusted types.*LGBMClassifier"):
+    with pytest.raises(ModelFailedHere, match=r"Untrusted types.*LGBMClassifier"):
         worker(found, "predict")
     assert worker(found, "predict", X, trusted)["prediction"] == model.predict(X.to_numpy()).tolist()
     assert (

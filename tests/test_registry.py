@@ -181,7 +181,7 @@ def test_what_the_registry_has_not_is_named_with_a_hint(shelf, uri, found):
 @pytest.mark.parametrize("uri", ["models:/demo@champion", "models:/demo/1", "runs:/0123456789abcdef/model"])
 def test_a_registry_that_is_down_is_for_the_scheduler_to_retry(monkeypatch, uri):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(ModelUnavailable, match="cannot get .* from the registry") as caught:
+    with pytest.raises(ModelUnavailable, match=r"cannot get .* from the registry") as caught:
         registry.resolve(Model(uri=uri), "http://127.0.0.1:1")
     assert caught.value.exit_code == 69
 
@@ -206,16 +206,16 @@ def test_a_local_folder_is_its_own_registry(local):
 
 def test_a_baseline_that_is_no_json_is_refused_in_words(local):
     (local / "scoreline_baseline.json").write_text("{")
-    with pytest.raises(ConfigInvalid, match="scoreline_baseline.json of the model is not JSON"):
+    with pytest.raises(ConfigInvalid, match=r"scoreline_baseline\.json of the model is not JSON"):
         registry.resolve(Model(uri=str(local)), "http://127.0.0.1:1")
 
 
 def test_a_missing_folder_says_how_a_registered_model_is_written(tmp_path):
-    with pytest.raises(ModelUnavailable, match="there is no folder .*written models:/NAME@alias"):
+    with pytest.raises(ModelUnavailable, match=r"there is no folder .*written models:/NAME@alias"):
         registry.resolve(Model(uri=str(tmp_path / "none")), "http://127.0.0.1:1")
 
 
-@pytest.mark.parametrize("make", [lambda p: p.symlink_to("/etc/hostname"), lambda p: os.mkfifo(p)])
+@pytest.mark.parametrize("make", [lambda p: p.symlink_to("/etc/hostname"), os.mkfifo])
 def test_links_and_pipes_in_a_model_folder_are_refused(local, make):
     make(local / "odd")
     with pytest.raises(ModelUnavailable, match="odd"):

@@ -1,4 +1,5 @@
 """Arrow to pandas: what the signature declares arrives, whatever the values of a batch are."""
+# ruff: noqa: DTZ001  naive times are the point
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
 """Through Spark: what the signature declares reaches the model bit for bit, once per row, and comes back typed."""
+# ruff: noqa: DTZ001  naive times are the point
 
 from __future__ import annotations
 
 import datetime as dt
+import math
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,8 +39,9 @@ def described(row: str) -> tuple[dict[str, str], str]:
 
 def test_every_type_reaches_the_model_as_its_signature_declares(spark, tmp_path):
     inputs = {
-        "long": "long?", "int": "integer?", "flag": "boolean?", "price": "double?", "small": "double?", "day": "datetime?",
-        "moment": "datetime?", "local": "datetime?", "text": "string?", "bytes": "binary?", "list": "array<long>?",
+        "long": "long?", "int": "integer?", "flag": "boolean?", "price": "double?", "small": "double?",
+        "day": "datetime?", "moment": "datetime?", "local": "datetime?",
+        "text": "string?", "bytes": "binary?", "list": "array<long>?",
     }  # fmt: skip
     schema = (
         "k int, long bigint, int smallint, flag boolean, price decimal(12,2), small float, day date, "
@@ -53,8 +56,9 @@ def test_every_type_reaches_the_model_as_its_signature_declares(spark, tmp_path)
         r["k"]: described(r["prediction"]) for r in score(spark, config(uri, data), tmp_path).predictions
     }
     kinds = {
-        "long": "Int64", "int": "Int32", "flag": "boolean", "price": "float64", "small": "float64", "day": "datetime64[ns]",
-        "moment": "datetime64[ns]", "local": "datetime64[ns]", "text": "object", "bytes": "object", "list": "object",
+        "long": "Int64", "int": "Int32", "flag": "boolean", "price": "float64", "small": "float64",
+        "day": "datetime64[ns]", "moment": "datetime64[ns]", "local": "datetime64[ns]",
+        "text": "object", "bytes": "object", "list": "object",
     }  # fmt: skip
     assert [f[0] for f in found.values()] == [kinds] * 3
     times = ["2026-03-29 00:00:00", "2026-03-29 01:30:00.123456", "2026-03-29 02:30:00"]
@@ -111,7 +115,8 @@ def test_a_column_the_model_can_do_without_arrives_as_typed_nulls(spark, tmp_pat
     uri = save(Describe(), tmp_path / "m", signature(inputs, {None: "string"}))
     found = [described(r["prediction"]) for r in score(spark, config(uri, data), tmp_path).predictions]
     assert found[0][0] == {
-        "long": "Int64", "flag": "boolean", "text": "object", "x": "float64", "moment": "datetime64[ns]", "list": "object"
+        "long": "Int64", "flag": "boolean", "text": "object", "x": "float64", "moment": "datetime64[ns]",
+        "list": "object",
     }  # fmt: skip
     assert sorted(values for _, values in found) == [f"None, None, None, {x}, None, None" for x in (0.5, 1.5)]
 
@@ -239,10 +244,9 @@ def test_every_row_read_is_scored_or_quarantined_for_its_reason(
 
     expected: dict[int, tuple[str, list[str]]] = {}
     for k, value in enumerate(values):
-        missing = value is None or value != value
-        above = value is not None and (
-            value != value or value > limit
-        )  # Spark holds NaN to be above every number
+        missing = value is None or math.isnan(value)
+        # Spark holds NaN to be above every number
+        above = value is not None and (math.isnan(value) or value > limit)
         reasons = ["required(x)"] * missing + ["above"] * (above and critical)
         if reasons:
             expected[k] = ("input", reasons)

@@ -1,4 +1,5 @@
 """What a Python worker does with the batches of one task; no Spark here."""
+# ruff: noqa: DTZ001  naive times are the point
 
 from __future__ import annotations
 
@@ -182,7 +183,7 @@ def test_a_model_that_scores_nothing_is_a_failure_of_the_model(size):
 
 def test_the_error_of_a_hopeless_model_names_the_batch_and_the_first_line_of_the_reason():
     bad = [float(i) for i in range(100, 200)]
-    with pytest.raises(ModelFailedHere, match='ValueError: no such thing as 1[0-9]+", "batch": 1'):
+    with pytest.raises(ModelFailedHere, match=r'ValueError: no such thing as 1[0-9]+", "batch": 1'):
         list(run(task(Doubler(bad)), forgetful, batches([1.0], bad)))
 
 
@@ -192,7 +193,7 @@ def test_the_error_of_a_hopeless_model_names_the_batch_and_the_first_line_of_the
         (lambda f: np.zeros(len(f) + 1), "returned 4 rows for a batch of 3"),
         (lambda f: f["x"].sort_values(ascending=False), "another order"),
         (lambda f: ["a"] * len(f), "expected double"),
-        (lambda f: None, "a single NoneType"),
+        (lambda _: None, "a single NoneType"),
     ],
 )
 def test_a_result_that_is_no_prediction_ends_the_task_and_is_no_matter_of_rows(result, message):

@@ -1,8 +1,10 @@
 """Marking, splitting and the quarantine: every row once, every value as it was read."""
+# ruff: noqa: DTZ001  naive times are the point
 
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -163,7 +165,10 @@ def test_the_quarantine_says_where_when_and_why(spark, tmp_path):
     frame = given_rows(spark, [(1, 5.0), (2, -1.0), (3, 7.0), (4, 8.0)], "k int, x double")
     screen = Screen(
         frame.drop("__raw", "__file").schema,
-        (RowRule("negative", "input", lambda: F.col("x") < 0), RowRule("odd", "input", lambda: F.col("k") % 2 == 1, critical=False)),
+        (
+            RowRule("negative", "input", lambda: F.col("x") < 0),
+            RowRule("odd", "input", lambda: F.col("k") % 2 == 1, critical=False),
+        ),
         (RowRule("too sure", "output", lambda: (F.col("prediction") == 1.0) & (F.col("k") == 4)),),
         ("k",),
         OUTPUT,
@@ -281,7 +286,9 @@ def test_every_row_is_on_exactly_one_side_for_exactly_its_reasons(
     def breaks(limits: Any, value: float | None) -> list[tuple[int, bool]]:
         # Spark holds NaN to be above every number
         return [
-            (i, c) for i, (t, c) in enumerate(limits) if value is not None and (value != value or value > t)
+            (i, c)
+            for i, (t, c) in enumerate(limits)
+            if value is not None and (math.isnan(value) or value > t)
         ]
 
     frame = given_rows(spark, list(enumerate(values)), "k int, x double")

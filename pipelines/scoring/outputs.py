@@ -160,7 +160,8 @@ def _list_array(wanted: ModelColumn, values: Any) -> tuple[pa.Array, np.ndarray]
             )
         matrix = np.ascontiguousarray(values.reshape(len(values), -1), dtype=np.float64)
         offsets = np.arange(0, matrix.size + 1, matrix.shape[1], dtype=np.int32)
-        return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel())), ~np.isfinite(matrix).all(axis=1)
+        bad = np.asarray(~np.isfinite(matrix).all(axis=1))
+        return pa.ListArray.from_arrays(offsets, pa.array(matrix.ravel())), bad
     array = _converted([v.tolist() if isinstance(v, np.ndarray) else v for v in values], wanted)
     return array, _unfit(array)
 

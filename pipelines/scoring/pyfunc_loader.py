@@ -19,4 +19,5 @@ def load(folder: Path) -> Callable[[Any], Any]:
     model = mlflow.pyfunc.load_model(str(folder))
     declared = model.metadata.signature
     model.metadata.signature = ModelSignature(outputs=declared.outputs, params=declared.params)
-    return lambda frame: model.predict(frame)
+    predict: Callable[[Any], Any] = model.predict
+    return predict

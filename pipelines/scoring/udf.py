@@ -59,7 +59,7 @@ class Scorer:
             "batches": Iterator[tuple[pa.Array, ...]],
             "return": Iterator[pa.Array],
         }
-        udf = arrow_udf(cast(Any, score), self.result_type(spark_type)).asNondeterministic()
+        udf = cast(Any, arrow_udf)(score, self.result_type(spark_type)).asNondeterministic()
         return udf(*inputs, *masks)
 
     def result_type(self, spark_type: Callable[[str], str]) -> StructType:

@@ -143,10 +143,7 @@ def run(
 
 def _struct(task: Task, arrays: list[pa.Array], state: bytes | None) -> pa.StructArray:
     rows = len(arrays[-1])
-    if state is None:
-        states = pa.nulls(rows, pa.binary())
-    else:
-        states = pa.array([None] * (rows - 1) + [state], pa.binary())
+    states = pa.array([None] * (rows - 1) + [state], pa.binary()) if state else pa.nulls(rows, pa.binary())
     names = [*(c.name for c in task.outputs), ERROR, STATE]
     return pa.StructArray.from_arrays([*arrays, states], names)
 
@@ -183,7 +180,7 @@ class _Account:
         arrays, errors = self._predict(model, columns)
         self._count(len(keep), errors)
         if self.profile is not None and len(errors):
-            self._observe(columns, arrays, model.classes)
+            self._observe(self.profile, columns, arrays, model.classes)
         error = pa.array(errors, pa.string())
         return [*arrays, error] if whole else _spread([*arrays, error], keep)
 
@@ -268,14 +265,15 @@ class _Account:
             batches=s.batches + 1,
         )
 
-    def _observe(self, columns: Sequence[pa.Array], arrays: Sequence[pa.Array], classes: Any) -> None:
-        assert self.profile is not None
+    def _observe(
+        self, profile: TableProfile, columns: Sequence[pa.Array], arrays: Sequence[pa.Array], classes: Any
+    ) -> None:
         named: dict[str, Any] = {c.name: a for c, a in zip(self.task.inputs, columns, strict=True)}
         for wanted, array in zip(self.task.outputs, arrays, strict=True):
             named[wanted.name] = array
             if wanted.name == "probability" and classes is not None:
                 named |= _by_class(wanted.name, array, classes)
-        self.profile.update({s.name: named[s.name] for s in self.task.specs if s.name in named})
+        profile.update({s.name: named[s.name] for s in self.task.specs if s.name in named})
 
     def close(self) -> bytes:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
