@@ -16,7 +16,9 @@ __all__ = ["load_config", "run_batch"]
 _HOME = {"run_batch": "pipelines.batch", "load_config": "pipelines.config"}
 
 
-def __getattr__(name: str) -> Any:  # late, so that a worker that needs one small module imports one small module
+def __getattr__(
+    name: str,
+) -> Any:  # late, so that a worker that needs one small module imports one small module
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

@@ -36,8 +36,11 @@ _ACCEPTED = {
 
 @dataclass(frozen=True)
 class Binding:
-    """``columns``: one Spark column per model input, in the model's order, lossless in its type.
-    ``rules``: values that the model's signature does not admit. ``unused``: source columns it does not read."""
+    """What feeds the model.
+
+    ``columns``: one Spark column per model input, in the model's order, lossless in its type. ``rules``: values
+    that the model's signature does not admit. ``unused``: source columns that it does not read.
+    """
 
     inputs: tuple[ModelColumn, ...]
     columns: tuple[Callable[[], Column], ...]

@@ -106,7 +106,9 @@ def suite_rules(plan: SuitePlan | None, stage: Any) -> tuple[RowRule, ...]:
     column = {c.key: c.column for c in plan.conditions}
     named = [RowRule(name, stage, _built(column[key])) for name, key in plan.critical.items()]
     rest = column.keys() - set(plan.critical.values())
-    counted = [RowRule(k, stage, _built(c), critical=False, reported=False) for k, c in column.items() if k in rest]
+    counted = [
+        RowRule(k, stage, _built(c), critical=False, reported=False) for k, c in column.items() if k in rest
+    ]
     return (*named, *counted)
 
 
@@ -151,7 +153,9 @@ def assemble(
         frame = frame.observe(at_source, F.count(F.lit(1)).alias("rows"), *_aggregates(suites[0]))
     frame = _scored(spark, config, model, screening.mark(frame, screen), screen, binding, specs)
     frame = screening.mark_outputs(screening.flatten(frame, screen, "__scored"), screen)
-    frame = frame.observe(at_end, F.collect_list("__state").alias("states"), *_slices(screen), *_aggregates(suites[1]))
+    frame = frame.observe(
+        at_end, F.collect_list("__state").alias("states"), *_slices(screen), *_aggregates(suites[1])
+    )
     frame = screening.split(frame, screen, model.model_id, F.lit(_planned(config.run_date)))
     return OnePass(frame, screen, at_source, at_end, *suites)
 
@@ -204,12 +208,14 @@ def _slices(screen: Screen) -> list[Column]:
 
 
 def _from_slices(screen: Screen, row: Mapping[str, Any]) -> dict[str, int]:
-    counts = []
-    for start in range(0, len(screen.after), _SLICE):
-        items = row[f"__slice{start // _SLICE}"] or ()
-        for bit in range(min(_SLICE, len(screen.after) - start)):
-            counts.append(sum(i["count"] for i in items if i["item"] is not None and i["item"] >> bit & 1))
+    items = [row[f"__slice{start // _SLICE}"] or () for start in range(0, len(screen.after), _SLICE)]
+    counts = [_with_bit(items[i // _SLICE], i % _SLICE) for i in range(len(screen.after))]
     return {rule.name: n for rule, n in zip(screen.after, counts, strict=True)}
+
+
+def _with_bit(items: Sequence[Any], bit: int) -> int:
+    """Rows in whose slice this bit is set."""
+    return sum(i["count"] for i in items if i["item"] is not None and i["item"] >> bit & 1)
 
 
 def _by_rule(rules: Sequence[RowRule], counts: Sequence[Sequence[int]]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -231,7 +232,10 @@ def _configuration(
 
 def _flow(value: Any) -> str:
     """A value as YAML on one line."""
-    text = yaml.safe_dump([value], default_flow_style=True, width=2**20, allow_unicode=True, sort_keys=False)
+    legible = json.dumps(value, ensure_ascii=False).isprintable()  # U+0085 is a line break to YAML
+    text = yaml.safe_dump(
+        [value], default_flow_style=True, width=2**20, allow_unicode=legible, sort_keys=False
+    )
     return text.strip()[1:-1]
 
 

@@ -30,7 +30,7 @@ OUTCOME = "scoreline_outcome"
 SCORED, QUARANTINED = "scored", "quarantined"
 RESERVED = ("model_id", "timestamp", "run_id", "run_date", OUTCOME)
 _OURS = ("raw_record", "source_file", "stage", "reasons", "model_id", "run_id", "run_date")
-_RAW, _FILE, _ERROR = "__raw", "__file", "__error"
+_RAW, _FILE, _ERROR, _ROW = "__raw", "__file", "__error", "__record"
 _JSON = {
     "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
     "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
@@ -58,12 +58,11 @@ class Screen:
 
 
 def set_aside(frame: DataFrame, screen: Screen) -> DataFrame:
-    """Keep what was read under private names, and make every value of an unreadable record NULL, so that an
-    aggregate over the table ignores it."""
+    """Keep what was read as ``__record``, and make every value of an unreadable record NULL, so that an aggregate
+    over the table ignores it."""
     readable = ~broken_any([r for r in screen.before if r.stage == "read" and r.critical])
-    private = [column(n).alias(f"__s{i}") for i, n in enumerate(_names(screen))]
     public = [F.when(readable, column(n)).alias(n) for n in screen.schema.names]
-    return frame.select(*private, *public, _RAW, _FILE)
+    return frame.select(_row(screen), *public, _RAW, _FILE)
 
 
 def mark(frame: DataFrame, screen: Screen) -> DataFrame:
@@ -76,19 +75,19 @@ def mark(frame: DataFrame, screen: Screen) -> DataFrame:
 
 
 def flatten(frame: DataFrame, screen: Screen, scored: str) -> DataFrame:
-    """Source columns under private names (unless :func:`set_aside` gave them these), and beside them the table
-    of predictions: key and carried columns and outputs, all NULL where there is no prediction."""
+    """What was read as one struct ``__record``, and beside it the table of predictions: key and carried columns
+    and outputs, all NULL where there is no prediction.
+
+    One struct passes the operators behind it as one block of bytes, where columns are copied one by one.
+    """
     predicted = (
         ~broken([F.col(m) for m in screen.masks], screen.before) & F.col(f"{scored}.{_ERROR}").isNull()
     )
-    aside = "__s0" in frame.columns
-    private = [
-        F.col(f"__s{i}") if aside else column(n).alias(f"__s{i}") for i, n in enumerate(_names(screen))
-    ]
+    record = F.col(_ROW) if _ROW in frame.columns else _row(screen)
     kept = [F.when(predicted, column(n)).alias(n) for n in screen.kept]
     outputs = [F.when(predicted, F.col(scored).getField(c.name)).alias(c.name) for c in screen.outputs]
     state = [F.col(f"{scored}.{_ERROR}").alias(_ERROR), F.col(f"{scored}.__state").alias("__state")]
-    return frame.select(*private, *screen.masks, *state, predicted.alias("__predicted"), *kept, *outputs)
+    return frame.select(record, *screen.masks, *state, predicted.alias("__predicted"), *kept, *outputs)
 
 
 def mark_outputs(frame: DataFrame, screen: Screen) -> DataFrame:
@@ -165,8 +164,12 @@ def _restored(screen: Screen) -> list[Column]:
 
 
 def _envelope(screen: Screen) -> list[Column]:
-    columns = [encode(F.col(f"__s{i}"), kind).alias(f"__s{i}") for i, kind in enumerate(_types(screen))]
+    columns = [encode(F.col(f"{_ROW}.__s{i}"), t).alias(f"__s{i}") for i, t in enumerate(_types(screen))]
     return [*columns, F.col(_ERROR), *(F.col(m) for m in (*screen.masks, *screen.output_masks))]
+
+
+def _row(screen: Screen) -> Column:
+    return F.struct(*(column(n).alias(f"__s{i}") for i, n in enumerate(_names(screen)))).alias(_ROW)
 
 
 def _names(screen: Screen) -> list[str]:

@@ -28,7 +28,9 @@ from pipelines.records import InputFile
 from pipelines.rules import RowRule
 
 RAW, FILE = csv_records.RAW, csv_records.FILE
-_INTERNAL = re.compile(r"__(raw|file|scored|state|error|predicted|(s|mask|after)\d+)", re.IGNORECASE)
+_INTERNAL = re.compile(
+    r"__(raw|file|record|line|scored|state|error|predicted|(s|mask|after)\d+)", re.IGNORECASE
+)
 _CHECKSUMS = "parquet.page.verify-checksum.enabled"  # off by default: a changed byte would be a changed value
 _CHOOSES_FILES = (
     "ignorecorruptfiles", "ignoremissingfiles", "pathglobfilter", "modifiedbefore", "modifiedafter",

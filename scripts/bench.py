@@ -34,7 +34,9 @@ DAY = "2026-01-01"
 @click.option("--columns", default=20, show_default=True)
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--cores", default=2, show_default=True)
-@click.option("--stock/--no-stock", default=True, help="Include spark_udf followed by stock Great Expectations.")
+@click.option(
+    "--stock/--no-stock", default=True, help="Include spark_udf followed by stock Great Expectations."
+)
 def main(rows: int, columns: int, rounds: int, cores: int, stock: bool) -> None:
     """Measure, print the table, and keep it."""
     from pipelines.session import session
@@ -43,7 +45,7 @@ def main(rows: int, columns: int, rounds: int, cores: int, stock: bool) -> None:
     data = HOME / f"data-{rows}-{columns}"
     if not data.exists():
         _generate(data, rows, names)
-    model, uri = _model(names)
+    uri = _model(names)
     _suites(names)
     spark = session("scoreline-bench", {"spark.master": f"local[{cores}]", "spark.driver.memory": "3g"})
     contenders: dict[str, Callable[[], Any]] = {
@@ -80,7 +82,7 @@ def _generate(path: Path, rows: int, names: list[str]) -> None:
         frame.to_parquet(path / f"part-{part}.parquet", index=False)
 
 
-def _model(names: list[str]) -> tuple[Any, str]:
+def _model(names: list[str]) -> str:
     """A logistic regression with signature and baseline, saved once; its folder serves as model URI."""
     import mlflow.sklearn
     from mlflow.models import infer_signature
@@ -100,7 +102,7 @@ def _model(names: list[str]) -> tuple[Any, str]:
     predicted = model.predict(frame)
     mlflow.sklearn.save_model(model, folder, signature=infer_signature(frame, predicted))
     log_baseline(folder, baseline_from_pandas(frame, predicted))
-    return model, str(folder)
+    return str(folder)
 
 
 def _suites(names: list[str]) -> None:
@@ -148,7 +150,8 @@ def _scoreline(spark: SparkSession, data: Path, uri: str, audit: bool) -> None:
         }
     )
     record = run_batch(config, spark=spark)
-    assert record.status == "published", record
+    if record.status != "published":
+        raise click.ClickException(str(record))
     click.echo(f"  {json.dumps(record.seconds)}", err=True)
 
 
@@ -167,9 +170,10 @@ def _stock(spark: SparkSession, data: Path, uri: str, names: list[str]) -> None:
     """What a team would glue together: spark_udf, then GX's own engine on inputs and on outputs."""
     out = _spark_udf(spark, data, uri, names)
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     for kind, path in (("input", data), ("output", out)):
         body = json.loads((HOME / f"{kind}.json").read_text("utf-8"))
         suite = gx.ExpectationSuite(**body)
@@ -177,23 +181,28 @@ def _stock(spark: SparkSession, data: Path, uri: str, names: list[str]) -> None:
         batch = asset.add_batch_definition_whole_dataframe(kind).get_batch(
             {"dataframe": spark.read.parquet(f"file://{path.absolute()}")}
         )
-        assert batch.validate(suite, result_format="BOOLEAN_ONLY").success
+        if not batch.validate(suite, result_format="BOOLEAN_ONLY").success:
+            raise click.ClickException(f"the {kind} suite fails on the benchmark's data")
 
 
 def _report(seconds: dict[str, list[float]], rows: int, columns: int, rounds: int, cores: int) -> None:
     base = seconds["spark_udf"]
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, local[{cores}]"
+    machine = (
+        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, local[{cores}]"
+    )
     lines = [
-        f"# {rows:,} rows × {columns} doubles, Parquet, logistic regression",
+        f"# {rows:,} rows x {columns} doubles, Parquet, logistic regression",
         "",
         f"Medians of {rounds} interleaved rounds after one that warms up; ratios are medians within rounds. {machine}.",
         "",
-        "| what | seconds | rows/s | × time of spark_udf | × time without audit |",
+        "| what | seconds | rows/s | time / spark_udf's | time / without audit |",
         "|---|---|---|---|---|",
     ]
     plain = seconds["scoreline, no audit"]
     for name, values in seconds.items():
-        ratios = [statistics.median(a / b for a, b in zip(values, other, strict=True)) for other in (base, plain)]
+        ratios = [
+            statistics.median(a / b for a, b in zip(values, other, strict=True)) for other in (base, plain)
+        ]
         median = statistics.median(values)
         lines.append(f"| {name} | {median:.2f} | {rows / median:,.0f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
     RESULTS.mkdir(parents=True, exist_ok=True)

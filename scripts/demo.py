@@ -52,7 +52,9 @@ def _submit(*arguments: str) -> dict[str, Any]:
     submit = Path(sys.executable).with_name("spark-submit")
     command = [str(submit), "--master", "local[*]", "jobs/run_batch.py", "--config", CONFIG, *arguments]
     with (HOME / "log.txt").open("a", encoding="utf-8") as log:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environ, check=False)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env=environ, check=False
+        )
     try:
         return json.loads(done.stdout)
     except json.JSONDecodeError:
@@ -67,8 +69,9 @@ def _table(records: list[dict[str, Any]]) -> None:
         columns = drift.get("columns", [])
         verdict = f"{drift.get('status', r['status'])}{': ' + ', '.join(columns[:3]) if columns else ''}"
         verdict += f" and {len(columns) - 3} more" if len(columns) > 3 else ""
-        counts = [rows.get(k, "") for k in ("read", "scored", "quarantined")]
-        print(f"{r['name']:22} {r['run_date']:11} {r['exit_code']:>4} {counts[0]:>6} {counts[1]:>6} {counts[2]:>11}  {verdict}")
+        read, scored, quarantined = (rows.get(k, "") for k in ("read", "scored", "quarantined"))
+        head = f"{r['name']:22} {r['run_date']:11} {r['exit_code']:>4}"
+        print(f"{head} {read:>6} {scored:>6} {quarantined:>11}  {verdict}")
     for name in dict.fromkeys(r["name"] for r in records):
         print(f"\npredictions  demo/out/{name}/predictions\nquarantine   demo/out/{name}/quarantine")
         print(f"page         demo/out/{name}/reports/index.html")

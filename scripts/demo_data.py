@@ -1,8 +1,9 @@
 """What the demo stands on: a registered model, and three days of input with known faults.
 
-The rows are real: cell samples of the Wisconsin breast-cancer data (569 × 30) that ship inside scikit-learn,
-drawn with a fixed seed. The first day is as the model knows it. On the second, malformed and impossible records
-are planted; ``planted.json`` lists them. On the third, the microscope measures every size a quarter too large.
+The rows are real: cell samples of the Wisconsin breast-cancer data (569 rows, 30 features) that ship inside
+scikit-learn, drawn with a fixed seed. The first day is as the model knows it. On the second,
+malformed and impossible records are planted; ``planted.json`` lists them. On the third, the microscope measures
+every size a quarter too large.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def register_model(tracking_uri: str, artifacts: Path) -> None:
     mlflow.set_experiment(f"{MODEL}-training")
     with mlflow.start_run():
         signature = mlflow.models.infer_signature(features, model.predict(features))
-        info = mlflow.sklearn.log_model(model, name="model", signature=signature, serialization_format="skops")
+        info = mlflow.sklearn.log_model(
+            model, name="model", signature=signature, serialization_format="skops"
+        )
     log_baseline(info, baseline_from_pandas(features, predicted))
     version = mlflow.register_model(info.model_uri, MODEL)
     mlflow.MlflowClient().set_registered_model_alias(MODEL, "champion", version.version)
@@ -83,8 +86,18 @@ def _break_rules(frame: pd.DataFrame) -> dict[str, list[str]]:
     faults: list[tuple[int, str, Any, list[str]]] = [
         (100, "mean radius", -3.0, [f"{BETWEEN}(mean radius)"]),
         (101, "mean area", 1e6, [f"{BETWEEN}(mean area)"]),
-        (102, "mean texture", None, ["required(mean texture)", "expect_column_values_to_not_be_null(mean texture)"]),
-        (103, "worst radius", 0.5, ["expect_column_pair_values_a_to_be_greater_than_b(worst radius, mean radius)"]),
+        (
+            102,
+            "mean texture",
+            None,
+            ["required(mean texture)", "expect_column_values_to_not_be_null(mean texture)"],
+        ),
+        (
+            103,
+            "worst radius",
+            0.5,
+            ["expect_column_pair_values_a_to_be_greater_than_b(worst radius, mean radius)"],
+        ),
         (104, "mean perimeter", 0.0, [f"{BETWEEN}(mean perimeter)"]),
         (105, "worst symmetry", None, ["required(worst symmetry)"]),
     ]

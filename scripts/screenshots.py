@@ -21,13 +21,18 @@ def main() -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         sys.exit("no Chromium on the PATH: install the package chromium")
-    day = sorted((REPORTS / "run_date=2026-03-03").glob("r*.html"))[0]
+    day = min((REPORTS / "run_date=2026-03-03").glob("r*.html"))
     TARGET.mkdir(parents=True, exist_ok=True)
-    for page, name, size in ((day, "run-page", "1100,1250"), (REPORTS / "index.html", "index-page", "1100,800")):
+    for page, name, size in (
+        (day, "run-page", "1100,1250"),
+        (REPORTS / "index.html", "index-page", "1100,800"),
+    ):
         with tempfile.TemporaryDirectory() as profile:
             target = (TARGET / f"{name}.png").absolute()
             command = [browser, *QUIET, f"--user-data-dir={profile}", f"--window-size={size}"]
-            subprocess.run([*command, f"--screenshot={target}", page.absolute().as_uri()], check=True, timeout=120)
+            subprocess.run(
+                [*command, f"--screenshot={target}", page.absolute().as_uri()], check=True, timeout=120
+            )
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from pipelines.scoring.loaders import LoadedModel, ModelSpec, load
 from pipelines.scoring.outputs import WrongOutput, arrow_type, to_arrays
 
 ERROR, STATE = "__error", "__state"  # a model may well have an output called error
+UNFIT = "prediction is missing, NaN or infinite"
 MARKER = "scoreline-model-failed:"  # what the driver looks for in a failed task's message
 BITS = 60  # rules per mask column, as in pipelines.rules, which workers do not import
 ISOLATED_PER_BATCH = 64  # more than these failing alone in one batch, and the model as a whole has failed;
@@ -181,8 +182,7 @@ class _Account:
         self._count(len(keep), errors)
         if self.profile is not None and len(errors):
             self._observe(self.profile, columns, arrays, model.classes)
-        error = pa.array(errors, pa.string())
-        return [*arrays, error] if whole else _spread([*arrays, error], keep)
+        return [*arrays, errors] if whole else _spread([*arrays, errors], keep)
 
     def _screen(self, masks: Sequence[pa.Array], rows: int) -> np.ndarray:
         """Which rows reach the model; counts every rule on the way."""
@@ -196,17 +196,15 @@ class _Account:
                 keep &= (values & critical) == 0
         return keep
 
-    def _predict(
-        self, model: LoadedModel, columns: list[pa.Array]
-    ) -> tuple[list[pa.Array], list[str | None]]:
+    def _predict(self, model: LoadedModel, columns: list[pa.Array]) -> tuple[list[pa.Array], pa.Array]:
         rows = len(columns[0])
         empty = [pa.array([], arrow_type(c.type)) for c in self.task.outputs]
         if not rows:
-            return empty, []
+            return empty, pa.nulls(0, pa.string())
         start = time.perf_counter()
         pieces = list(self._pieces(model, columns, 0, rows))
         arrays = [pa.concat_arrays([p[0][i] for p in pieces]) for i in range(len(empty))]
-        errors = [e for p in pieces for e in p[1]]
+        errors = pa.concat_arrays([p[1] for p in pieces])
         spent = time.perf_counter() - start
         self.state = replace(self.state, predict_seconds=self.state.predict_seconds + spent)
         return arrays, errors
@@ -229,7 +227,10 @@ class _Account:
                 if stop - start == 1:
                     isolated += 1
                     self._refuse_hopeless(isolated, len(columns[0]), error)
-                    yield [pa.nulls(1, arrow_type(c.type)) for c in self.task.outputs], [_reason(error)]
+                    yield (
+                        [pa.nulls(1, arrow_type(c.type)) for c in self.task.outputs],
+                        pa.array([_reason(error)]),
+                    )
                 else:
                     middle = (start + stop) // 2
                     pending += [(middle, stop), (start, middle)]
@@ -243,19 +244,17 @@ class _Account:
                 self.state.batches,
             ) from error
 
-    def _call(
-        self, model: LoadedModel, columns: Sequence[pa.Array]
-    ) -> tuple[list[pa.Array], list[str | None]]:
+    def _call(self, model: LoadedModel, columns: Sequence[pa.Array]) -> tuple[list[pa.Array], pa.Array]:
         task, rows = self.task, len(columns[0])
         self.state = replace(self.state, calls=self.state.calls + 1)
         result = model.predict(to_frame(task.inputs, columns))
         arrays, bad = to_arrays(result, rows, task.model.method, task.outputs, model.classes)
         if not bad.any():
-            return arrays, [None] * rows
-        return arrays, ["prediction is missing, NaN or infinite" if b else None for b in bad]
+            return arrays, pa.nulls(rows, pa.string())
+        return arrays, pa.array([UNFIT if b else None for b in bad], pa.string())
 
-    def _count(self, rows: int, errors: Sequence[str | None]) -> None:
-        failed = len(errors) - errors.count(None)
+    def _count(self, rows: int, errors: pa.Array) -> None:
+        failed = len(errors) - errors.null_count
         s = self.state
         self.state = replace(
             s,
