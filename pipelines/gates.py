@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import drift as statistics
 from pipelines import expectations as suites
-from pipelines import ledger, metric_tables, one_pass, profiles, scoring
+from pipelines import ledger, metric_tables, one_pass, profiles, scoring, screening
 from pipelines.attempt import Attempt
 from pipelines.config import Config
 from pipelines.errors import ConfigInvalid, DataRefused, DriftBlocked, InputUnavailable, InvariantBroken
@@ -162,7 +162,7 @@ def expectations(
     for kind, plan, rows, by_rule, aggregates in parts:
         if plan is None:
             continue
-        frame = one_pass.readable(table) if kind == "input" else _predictions(table, staging)
+        frame = one_pass.readable(table) if kind == "input" else _predictions(the_pass, staging)
         counts = one_pass.condition_counts(plan, by_rule)
         verdict = suites.judge(plan, rows, counts, aggregates, frame)
         outcomes += verdict.outcomes
@@ -183,9 +183,10 @@ def expectations(
         )
 
 
-def _predictions(table: SourceTable, staging: Staging) -> DataFrame:
-    """The staged predictions, for expectations that the pass could not measure."""
-    return table.frame.sparkSession.read.parquet(f"file://{staging.table('predictions')}")
+def _predictions(the_pass: one_pass.OnePass, staging: Staging) -> DataFrame:
+    """The staged predictions, for expectations that the pass could not measure; declared, nothing is read."""
+    schema = the_pass.frame.drop(screening.OUTCOME).schema
+    return the_pass.frame.sparkSession.read.schema(schema).parquet(f"file://{staging.table('predictions')}")
 
 
 def _summary(plan: SuitePlan, verdict: Any) -> dict[str, Any]:
