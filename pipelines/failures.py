@@ -66,6 +66,11 @@ def _of_spark(text: str) -> ScorelineError:
         return ConfigInvalid(
             f"a CSV header changed while it was read: {first}", hint="Run again on settled files."
         )
+    if "/_work/" in first and any(sign in text for sign in ("FileNotFound", "NoSuchFile", "Mkdirs failed")):
+        return SinkUnwritable(
+            f"the sink went away while Spark was writing: {first}",
+            hint="Check that it is mounted, then run again.",
+        )
     if any(sign in text for sign in _INPUT):
         where = re.search(r"file:/[^\s\"',\]]+", text)
         return InputUnavailable(

@@ -29,6 +29,7 @@ from pipelines.profiles import TableProfile, free_spec
 from pipelines.records import ModelColumn
 from pipelines.scoring import loaders
 from pipelines.scoring.loaders import ModelSpec
+from pipelines.scoring.states import WorkerState, merge_states
 from pipelines.scoring.worker import (
     BITS,
     ERROR,
@@ -37,8 +38,6 @@ from pipelines.scoring.worker import (
     STATE,
     ModelFailedHere,
     Task,
-    WorkerState,
-    merge_states,
     run,
 )
 

@@ -1,0 +1,81 @@
+"""What Spark raises becomes an error with a next step."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pyspark.errors import PySparkException
+
+from pipelines.errors import (
+    ConfigInvalid,
+    InputUnavailable,
+    ModelFailed,
+    ModelUnavailable,
+    ScorelineError,
+    SinkUnwritable,
+)
+from pipelines.failures import explained
+from pipelines.scoring.worker import MARKER
+
+HEAD = "Job aborted.\n\tat org.apache.spark.Foo\nCaused by: "
+
+
+def from_worker(problem: str) -> str:
+    body = json.dumps({"problem": problem, "batch": 3, "partition": 7, "stage": "predict"})
+    return f"{HEAD}PythonException: {MARKER}{body}{MARKER}\n  File x, line 1"
+
+
+CASES = {
+    "disk full": (f"{HEAD}java.io.IOException: No space left on device", SinkUnwritable, "cannot write"),
+    "sink removed": (
+        f"{HEAD}java.io.FileNotFoundException: /mnt/out/p/_work/run_date=D~r~1/written/part-0 (No such file)",
+        SinkUnwritable,
+        "went away",
+    ),
+    "input removed": (
+        f"{HEAD}java.io.FileNotFoundException: File file:/in/a.parquet does not exist",
+        InputUnavailable,
+        "file:/in/a.parquet",
+    ),
+    "input cut short": (f"{HEAD}java.io.EOFException: Unexpected end of input stream", InputUnavailable, "input"),
+    "model returns too few rows": (
+        from_worker("the model returned 2 rows for a batch of 3"),
+        ModelFailed,
+        "predict, partition 7, batch 3: the model returned 2 rows",
+    ),
+    "untrusted types": (
+        from_worker("the model cannot be loaded: X: Untrusted types found in the file: ['a.B']"),
+        ConfigInvalid,
+        r"\['a.B'\]",
+    ),
+    "missing library": (
+        from_worker("the model cannot be loaded: ModuleNotFoundError: No module named 'x'"),
+        ConfigInvalid,
+        "No module named",
+    ),
+    "anything else": (f"{HEAD}java.lang.IllegalStateException: odd", ScorelineError, "IllegalStateException: odd"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_cause_decides_the_error_and_its_message_names_it(case):
+    text, kind, match = CASES[case]
+    with pytest.raises(ScorelineError, match=match) as caught, explained():
+        raise PySparkException(text)
+    assert type(caught.value) is kind
+    assert caught.value.hint
+
+
+def test_an_error_that_is_explained_already_passes_as_it_is():
+    error = ModelUnavailable("no registry", hint="retry")
+    with pytest.raises(ModelUnavailable) as caught, explained():
+        raise error
+    assert caught.value is error
+
+
+def test_a_fault_of_ours_keeps_its_cause():
+    with pytest.raises(ScorelineError, match="ZeroDivisionError") as caught, explained():
+        1 / 0  # noqa: B018 - the error is the point
+    assert caught.value.exit_code == 70
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
