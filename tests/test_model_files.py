@@ -165,7 +165,7 @@ REQUIREMENTS = [
     ),
     (f"scikit-learn=={int(MAJOR) + 1}.0\n", f"scikit-learn {int(MAJOR) + 1}.0, found {HERE}", None),
     ("numpy==0.1\n", None, "numpy 0.1 "),
-    ("psutil==0.1\n", None, None),
+    ("click==0.1\n", None, None),
     ("no-such-library==3.2 ; python_version > '3'\n", None, "no-such-library 3.2 .here: not installed"),
     ("scikit-learn\n-e .\ngit+https://x/y\n", None, None),
 ]
