@@ -441,16 +441,24 @@ def test_an_interrupted_run_leaves_nothing_and_the_session_goes_on(
             time.sleep(60)
             yield batch
 
+    arrived = threading.Event()
+
     def interrupt_once_it_writes() -> None:
         tracker = world.spark.sparkContext.statusTracker()
         while not set(tracker.getActiveJobsIds()) & world.jobs():
             pass
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        while True:  # one that arrives within a finalizer is lost
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            if arrived.wait(5):
+                return
 
     def slow(frame: Any, *rest: Any) -> None:
         thread = threading.Thread(target=interrupt_once_it_writes)
         thread.start()
-        real(frame.mapInArrow(sleepily, frame.schema), *rest)
+        try:
+            real(frame.mapInArrow(sleepily, frame.schema), *rest)
+        finally:
+            arrived.set()
 
     world.give(day_of(20))
     world.run("2026-11-22")
