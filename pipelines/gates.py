@@ -70,19 +70,22 @@ def reference(
 
 def _of_data(path: str, model: ResolvedModel, config: Config) -> TableProfile:
     """The profile of reference data on disk: the model's input columns, under the model's names."""
+    import pandas as pd
     import pyarrow.dataset as ds
 
     try:
         form = "csv" if path.endswith((".csv", ".csv.gz")) else "parquet"
         data = ds.dataset(path, format=form)
-        source = {config.source.columns.get(c.name, c.name): c.name for c in model.inputs}
-        frame = data.to_table(columns=[n for n in data.schema.names if n in source]).to_pandas()
+        wanted = {c.name: config.source.columns.get(c.name, c.name) for c in model.inputs}
+        known = {name: source for name, source in wanted.items() if source in data.schema.names}
+        read = data.to_table(columns=sorted(set(known.values()))).to_pandas()
+        frame = pd.DataFrame({name: read[source] for name, source in known.items()})
     except (OSError, ValueError) as error:
         raise ConfigInvalid(
             f"drift.baseline: cannot read reference data at {path!r} ({error}).",
             hint="Give model, previous, none, or the path of Parquet or CSV data.",
         ) from error
-    return profiles.load_baseline(profiles.baseline_from_pandas(frame.rename(columns=source), source=path))
+    return profiles.load_baseline(profiles.baseline_from_pandas(frame, source=path))
 
 
 def specs(against: TableProfile | None, model: ResolvedModel, config: Config) -> tuple[ColumnSpec, ...]:
@@ -132,7 +135,8 @@ def quarantine(attempt: Attempt) -> None:
         raise DataRefused(
             f"{share:.2%} of {rows['read']} rows were quarantined, limit {limit:.2%}; "
             f"most by {', '.join(f'{rule} ({n})' for rule, n in most)}.",
-            hint="Look at the quarantine; correct the input or raise quality.max_quarantined.",
+            hint="Look at the quarantine, which is kept under refused/; correct the input or raise "
+            "quality.max_quarantined.",
         )
 
 

@@ -146,12 +146,12 @@ def assemble(
     at_end = Observation()
     # Parquet's footers count the rows independently; where nothing else is to be measured, spare the rows the stop
     at_source = Observation() if table.rows is None or (suites[0] and suites[0].aggregates) else None
-    frame = table.frame
+    frame = screening.mark(table.frame, screen)
     if table.rules and suites[0] and suites[0].aggregates:
         frame = screening.set_aside(frame, screen)
     if at_source:
         frame = frame.observe(at_source, F.count(F.lit(1)).alias("rows"), *_aggregates(suites[0]))
-    frame = _scored(spark, config, model, screening.mark(frame, screen), screen, binding, specs)
+    frame = _scored(spark, config, model, frame, screen, binding, specs)
     frame = screening.mark_outputs(screening.flatten(frame, screen, "__scored"), screen)
     frame = frame.observe(
         at_end, F.collect_list("__state").alias("states"), *_slices(screen), *_aggregates(suites[1])

@@ -149,6 +149,8 @@ def published(attempt: Attempt, place: Slot, exit_code: int) -> RunRecord:
         warning = tracking.log_run(record, attempt.detail.get("findings", ()), page, attempt.config.tracking)
         if warning:
             attempt.warn(warning)
+    rows, page_path = attempt.facts["rows"], attempt.facts["paths"]["report"]
+    log.info("published %d rows, %d quarantined; page: %s", rows["scored"], rows["quarantined"], page_path)
     return _close(attempt, place, attempt.record("published", exit_code=exit_code))
 
 
@@ -157,6 +159,8 @@ def already(attempt: Attempt, place: Slot, committed: Mapping[str, Any]) -> RunR
     of_commit = RunRecord.from_dict(committed["record"])
     attempt.facts |= {k: getattr(of_commit, k) for k in _OF_COMMIT}
     code = 0
+    if of_commit.inputs.get("config_digest") != attempt.config.digest():
+        attempt.warn("the date is published already, by another configuration; --force publishes it again")
     if not any(r.status == "published" and r.run_id == of_commit.run_id for r in ledger.history(place.root)):
         with publish.writing(place.root):
             ledger.write(place.root, of_commit)

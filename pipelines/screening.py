@@ -18,7 +18,6 @@ from pipelines.records import ModelColumn
 from pipelines.rules import (
     RowRule,
     broken,
-    broken_any,
     broken_names,
     column,
     guard,
@@ -59,10 +58,10 @@ class Screen:
 
 def set_aside(frame: DataFrame, screen: Screen) -> DataFrame:
     """Keep what was read as ``__record``, and make every value of an unreadable record NULL, so that an aggregate
-    over the table ignores it."""
-    readable = ~broken_any([r for r in screen.before if r.stage == "read" and r.critical])
+    over the table ignores it. The frame is marked already: NULL breaks other rules than what was read."""
+    readable = F.col(screen.masks[0]).bitwiseAND(F.lit(1)) == 0  # the first rule is UNREADABLE
     public = [F.when(readable, column(n)).alias(n) for n in screen.schema.names]
-    return frame.select(_row(screen), *public, _RAW, _FILE)
+    return frame.select(_row(screen), *public, _RAW, _FILE, *screen.masks)
 
 
 def mark(frame: DataFrame, screen: Screen) -> DataFrame:
@@ -155,12 +154,18 @@ def _only(rules: Sequence[RowRule], wanted: Sequence[RowRule]) -> list[RowRule]:
 
 def _restored(screen: Screen) -> list[Column]:
     restored = []
+    taken = {*_OURS, *(n.casefold() for n in screen.schema.names)}
     for i, field in enumerate(screen.schema.fields):
-        name = f"input_{field.name}" if field.name.casefold() in _OURS else field.name
+        name = _unlike(field.name, taken) if field.name.casefold() in _OURS else field.name
         restored.append(decode(F.col(f"r.__s{i}"), field.dataType).alias(name))
     count = len(screen.schema.fields)
     raw, file = F.col(f"r.__s{count}"), F.col(f"r.__s{count + 1}")
     return [*restored, raw.alias("raw_record"), file.alias("source_file")]
+
+
+def _unlike(name: str, taken: set[str]) -> str:
+    """``name`` with as many ``input_`` before it as it takes to be new."""
+    return name if name.casefold() not in taken else _unlike(f"input_{name}", taken)
 
 
 def _envelope(screen: Screen) -> list[Column]:

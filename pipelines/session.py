@@ -38,6 +38,8 @@ RUN_SETTINGS = {
     "spark.sql.codegen.hugeMethodLimit": "8000",  # HotSpot never compiles longer methods: split instead
     "spark.sql.files.ignoreCorruptFiles": "false",  # true loses rows without a word
     "spark.sql.files.ignoreMissingFiles": "false",
+    "spark.sql.parquet.binaryAsString": "false",
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",  # LEGACY would shift dates before 1582
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # not INT96, which readers take for local time
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
     "spark.sql.parquet.int96RebaseModeInRead": "CORRECTED",

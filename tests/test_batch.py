@@ -449,7 +449,7 @@ def test_an_interrupted_run_leaves_nothing_and_the_session_goes_on(
             pass
         while True:  # one that arrives within a finalizer is lost
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            if arrived.wait(5):
+            if arrived.wait(25):
                 return
 
     def slow(frame: Any, *rest: Any) -> None:

@@ -325,3 +325,12 @@ def test_the_packed_rows_have_the_predictions_schema_in_every_file(spark, tmp_pa
     through(frame, Screen(frame.drop("__raw", "__file").schema, (rule,), (), ("k",), OUTPUT), tmp_path)
     schemas = {str(pq.read_schema(f).names) for f in (tmp_path / "out").rglob("*.parquet")}
     assert schemas == {"['k', 'prediction', 'model_id', 'timestamp']"}
+
+
+def test_a_name_of_ours_moves_aside_until_it_is_free(spark, tmp_path):
+    frame = given_rows(spark, [("s", "t")], "stage string, input_stage string")
+    _, back = through(
+        frame, Screen(frame.drop("__raw", "__file").schema, (always(),), (), (), OUTPUT), tmp_path
+    )
+    (row,) = back.collect()
+    assert (row.input_input_stage, row.input_stage, row.stage) == ("s", "t", "input")

@@ -88,7 +88,7 @@ def test_an_interrupt_cancels_the_jobs_of_a_block_and_leaves_the_session_usable(
             pass
         while True:  # one that arrives within a finalizer is lost
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            if caught.wait(5):
+            if caught.wait(25):
                 return
 
     def sleep(_: int) -> None:
