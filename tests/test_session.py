@@ -6,8 +6,10 @@ import signal
 import threading
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
@@ -91,14 +93,17 @@ def test_an_interrupt_cancels_the_jobs_of_a_block_and_leaves_the_session_usable(
             if caught.wait(25):
                 return
 
-    def sleep(_: int) -> None:
-        time.sleep(60)
+    def sleepily(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            time.sleep(60)
+            yield batch
 
     with session.described(spark, "slow"):
         thread = threading.Thread(target=interrupt_once_it_runs)
         thread.start()
         with pytest.raises(KeyboardInterrupt):
-            spark.sparkContext.parallelize([0], 1).map(sleep).collect()
+            # a write, as in a run; collect would speak to the interrupted JVM once more on its way out
+            spark.range(1).mapInArrow(sleepily, "id bigint").write.format("noop").mode("overwrite").save()
         caught.set()
         thread.join()
         session.stop_jobs(spark, "slow")
