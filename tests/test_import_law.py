@@ -33,6 +33,7 @@ LAYERS: dict[str, set[str]] = {
         "sample",
         "source_proposal",
         "suite_proposal",
+        "vectorized",
     },
     "stages": {
         "expectations",
