@@ -18,13 +18,22 @@ from pipelines import (
     outcome,
     publish,
     registry,
-    screening,
+    scan_pass,
     session,
     source,
 )
 from pipelines.attempt import Attempt
 from pipelines.config import Config
-from pipelines.errors import DataRefused, DriftBlocked, ScorelineError, Stopped
+from pipelines.errors import (
+    ConfigInvalid,
+    DataRefused,
+    DriftBlocked,
+    InvariantBroken,
+    ModelFailed,
+    ScorelineError,
+    Stopped,
+)
+from pipelines.passes import Pass
 from pipelines.profiles import TableProfile
 from pipelines.records import InputFile, ResolvedModel, RunRecord
 
@@ -87,7 +96,7 @@ class _Plan:
     spark: SparkSession
     model: ResolvedModel
     table: source.SourceTable
-    passes: Callable[[], one_pass.OnePass]
+    passes: Callable[[], Pass]
     reference: TableProfile | None
 
 
@@ -102,15 +111,15 @@ def _publish_once(
         spark = _start(attempt, spark)
         with session.settings(spark, session.RUN_SETTINGS), session.described(spark, attempt.config.name):
             plan = _plan(attempt, place, spark, work)
-            staging = publish.open_staging(place, attempt.facts["run_id"])
+            staging = publish.open_staging(place, attempt.facts["run_id"], session.code_digest())
             try:
                 return _score(attempt, plan, staging, committed)
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     session.stop_jobs(spark, attempt.config.name)
-                kept = publish.discard(
-                    staging, keep_quarantine=isinstance(error, (DataRefused, DriftBlocked))
-                )
+                refused = isinstance(error, (DataRefused, DriftBlocked))
+                hopeless = refused or isinstance(error, (InvariantBroken, ModelFailed, ConfigInvalid))
+                kept = publish.discard(staging, keep_quarantine=refused, keep_units=not hopeless)
                 attempt.facts["paths"] = {"quarantine": str(kept)} if kept else {}
                 raise
 
@@ -162,7 +171,17 @@ def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Wor
         suites = gates.plan_suites(config, model, table, spark)
         specs = gates.specs(reference, model, config)
 
-    def passes() -> one_pass.OnePass:
+    def passes() -> Pass:
+        wanted = config.scoring.engine
+        if wanted != "udf":
+            try:
+                return scan_pass.assemble(spark, config, model, table, bound, suites, specs)
+            except scan_pass.Unsuitable as reason:
+                if wanted == "scan":
+                    raise ConfigInvalid(
+                        f"scoring.engine: found scan, but {reason}.", hint="Use auto, or udf."
+                    ) from None
+                attempt.detail["not_scanned"] = str(reason)
         return one_pass.assemble(spark, config, model, table, bound, suites, specs)
 
     return _Plan(spark, model, table, passes, reference)
@@ -172,10 +191,10 @@ def _score(attempt: Attempt, plan: _Plan, staging: publish.Staging, base: Any) -
     before = session.task_seconds(plan.spark)
     with attempt.stage("score"):
         the_pass = plan.passes()
-        publish.stage(the_pass.frame, staging, screening.OUTCOME)
-        measured = the_pass.measured()
+        the_pass.run(staging)
+        measured = the_pass.measured(staging)
     with attempt.stage("audit"):
-        counts = outcome.collect(attempt, plan.spark, plan.model, the_pass, staging)
+        counts = outcome.collect(attempt, the_pass, staging)
         attempt.task_seconds = session.task_seconds(plan.spark) - before
         gates.accounted(plan.table, measured, counts, attempt)
     with attempt.stage("judge"):

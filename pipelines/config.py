@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -24,6 +25,7 @@ from pydantic import (
 )
 
 from pipelines import config_files
+from pipelines.config_alerts import Notify, Retrain
 from pipelines.errors import ConfigInvalid
 
 
@@ -85,11 +87,16 @@ class Source(_Section):
 
 
 class Quality(_Section):
-    """Great Expectations suites, and the largest share of rows that may be quarantined."""
+    """Great Expectations suites, and the largest share of rows that may be quarantined.
+
+    Values of the source's columns in ``sensitive`` stand in the quarantine and nowhere else: they are masked
+    on pages, in records and in messages.
+    """
 
     input: str | None = None
     output: str | None = None
     max_quarantined: Share = 0.01
+    sensitive: tuple[str, ...] = ()
 
 
 class ColumnThresholds(_Section):
@@ -117,6 +124,17 @@ class Drift(_Section):
     on_drift: Literal["warn", "alert", "block"] = "warn"
 
 
+class Scoring(_Section):
+    """How the model is applied; what is published does not depend on it.
+
+    ``engine``: ``scan`` lets workers read plain Parquet for themselves, ``udf`` lets Spark read and write,
+    ``auto`` scans where it can. ``batch_timeout``: seconds that one call of the model may take, 0 for no limit.
+    """
+
+    engine: Literal["auto", "udf", "scan"] = "auto"
+    batch_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 600.0
+
+
 class Sink(_Section):
     path: Annotated[str, StringConstraints(min_length=1)] = "out"
 
@@ -129,15 +147,19 @@ class Config(_Section):
     source: Source
     quality: Quality = Quality()
     drift: Drift = Drift()
+    scoring: Scoring = Scoring()
     sink: Sink = Sink()
+    notify: Notify = Notify()
+    retrain: Retrain | None = None
     tracking_uri: str | None = None
     run_date: date
     _secrets: tuple[str, ...] = PrivateAttr(default=())
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Values that came from secret-looking environment variables: masked wherever text is written."""
-        return self._secrets
+        """Values of secret-looking environment variables, and addresses of webhooks: masked in all that is written."""
+        webhooks = (*self.notify.secrets, *(self.retrain.secrets if self.retrain else ()))
+        return (*self._secrets, *webhooks)
 
     @property
     def tracking(self) -> str:
@@ -147,10 +169,12 @@ class Config(_Section):
     def digest(self) -> str:
         """sha256 over everything that decides the content of the outputs.
 
-        The suites count by their text, not by their path; where the outputs go does not count.
+        The suites count by their text, not by their path; where the outputs go, who is told of them and what
+        is masked does not count.
         """
+        elsewhere = dict.fromkeys(("sink", "tracking_uri", "notify", "retrain"), True)
         body = self.model_dump(
-            mode="json", exclude={"sink": True, "tracking_uri": True, "model": {"uri", "digest"}}
+            mode="json", exclude={**elsewhere, "model": {"uri", "digest"}, "quality": {"sensitive"}}
         )
         for kind in ("input", "output"):
             path = body["quality"][kind]
@@ -240,7 +264,15 @@ def _problem(error: Any) -> str:
         if kind == "value_error"
         else f"{error['msg'][0].lower()}{error['msg'][1:]}"
     )
-    return f"{path}: found {error['input']!r}; {_EXPECTED.get(kind, said)}"
+    found = "***" if "webhook" in location else repr(error["input"])  # an address of a webhook is a secret
+    return f"{path}: found {found}; {_EXPECTED.get(kind, said)}"
+
+
+def _inner(annotation: Any) -> Any:
+    """The section in ``Section | None``; anything else as it is."""
+    if not isinstance(annotation, UnionType):
+        return annotation
+    return next((a for a in get_args(annotation) if hasattr(a, "model_fields")), annotation)
 
 
 def _keys(location: Sequence[Any]) -> list[str]:
@@ -248,7 +280,7 @@ def _keys(location: Sequence[Any]) -> list[str]:
     for part in location:
         if hasattr(section, "model_fields"):
             field = section.model_fields.get(part)
-            section = field.annotation if field else None
+            section = _inner(field.annotation) if field else None
         else:
             section = get_args(section)[-1]  # dict[str, Section]: any name leads to one
     fields = getattr(section, "model_fields", {})

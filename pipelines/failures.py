@@ -11,7 +11,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from pipelines.errors import ConfigInvalid, InputUnavailable, ModelFailed, ScorelineError, SinkUnwritable
-from pipelines.scoring.worker import MARKER
+from pipelines.scoring.account import MARKER
 
 _MODEL = re.compile(re.escape(MARKER) + r"(\{.*?\})" + re.escape(MARKER), re.DOTALL)
 _NO_ROOM = ("No space left on device", "Disk quota exceeded", "Read-only file system")
@@ -56,7 +56,7 @@ def _ours(error: Exception) -> ScorelineError:
 
 def _of_spark(text: str) -> ScorelineError:
     if match := _MODEL.search(text):
-        return _of_model(json.loads(match[1]))
+        return of_model(json.loads(match[1]))
     first = _cause(text)
     if any(sign in text for sign in _NO_ROOM):
         return SinkUnwritable(
@@ -87,7 +87,8 @@ def _cause(text: str) -> str:
     return (causes[-1] if causes else lines[0] if lines else "")[:500]
 
 
-def _of_model(body: dict[str, object]) -> ScorelineError:
+def of_model(body: dict[str, object]) -> ScorelineError:
+    """What a worker has noted of a model that failed."""
     problem = str(body["problem"])
     if match := _UNTRUSTED.search(problem):
         return ConfigInvalid(

@@ -10,11 +10,12 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import drift as statistics
 from pipelines import expectations as suites
-from pipelines import ledger, metric_tables, one_pass, profiles, scoring, screening
+from pipelines import ledger, metric_tables, passes, profiles, scoring
 from pipelines.attempt import Attempt
 from pipelines.config import Config
 from pipelines.errors import ConfigInvalid, DataRefused, DriftBlocked, InputUnavailable, InvariantBroken
 from pipelines.expectations import SuitePlan
+from pipelines.passes import Measured, Pass
 from pipelines.profiles import ColumnSpec, TableProfile
 from pipelines.publish import Staging
 from pipelines.records import CheckOutcome, DriftFinding, ResolvedModel
@@ -26,8 +27,7 @@ Suites = tuple[SuitePlan | None, SuitePlan | None]
 def plan_suites(config: Config, model: ResolvedModel, table: SourceTable, spark: SparkSession) -> Suites:
     """Compile the configured suites; Great Expectations is imported only if there is one."""
     outputs = scoring.output_columns(config.model.predict, model.outputs)
-    kept = tuple(dict.fromkeys((*config.source.key, *config.source.carry)))
-    after = one_pass.output_schema(kept, table.schema, outputs)
+    after = passes.output_schema(passes.kept(config), table.schema, outputs)
     quality = config.quality
     before = (
         suites.plan_suite(suites.load_suite(quality.input, "input"), table.schema, spark)
@@ -98,9 +98,7 @@ def specs(against: TableProfile | None, model: ResolvedModel, config: Config) ->
     return tuple(s for s in (*found, *expanded) if s is not None)
 
 
-def accounted(
-    table: SourceTable, measured: one_pass.Measured, counts: Mapping[str, int], attempt: Attempt
-) -> None:
+def accounted(table: SourceTable, measured: Measured, counts: Mapping[str, int], attempt: Attempt) -> None:
     """Every row is accounted for: read = scored + quarantined, by four independent counts.
 
     Raises:
@@ -141,8 +139,8 @@ def quarantine(attempt: Attempt) -> None:
 
 
 def expectations(
-    the_pass: one_pass.OnePass,
-    measured: one_pass.Measured,
+    the_pass: Pass,
+    measured: Measured,
     table: SourceTable,
     staging: Staging,
     attempt: Attempt,
@@ -166,8 +164,12 @@ def expectations(
     for kind, plan, rows, by_rule, aggregates in parts:
         if plan is None:
             continue
-        frame = one_pass.readable(table) if kind == "input" else _predictions(the_pass, staging)
-        counts = one_pass.condition_counts(plan, by_rule)
+        frame = (
+            passes.readable(table)
+            if kind == "input"
+            else _predictions(the_pass, staging, table.frame.sparkSession)
+        )
+        counts = passes.condition_counts(plan, by_rule)
         verdict = suites.judge(plan, rows, counts, aggregates, frame)
         outcomes += verdict.outcomes
         attempt.facts["checks"][kind] = _summary(plan, verdict)
@@ -187,10 +189,10 @@ def expectations(
         )
 
 
-def _predictions(the_pass: one_pass.OnePass, staging: Staging) -> DataFrame:
+def _predictions(the_pass: Pass, staging: Staging, spark: SparkSession) -> DataFrame:
     """The staged predictions, for expectations that the pass could not measure; declared, nothing is read."""
-    schema = the_pass.frame.drop(screening.OUTCOME).schema
-    return the_pass.frame.sparkSession.read.schema(schema).parquet(f"file://{staging.table('predictions')}")
+    schema = the_pass.schema
+    return spark.read.schema(schema).parquet(f"file://{staging.table('predictions')}")
 
 
 def _summary(plan: SuitePlan, verdict: Any) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The one plan: read → screen → score → split, with everything that is measured on the way.
 
-This module only puts together what the stages declare. The plan is evaluated once, by ``publish.stage``;
-afterwards :meth:`OnePass.measured` gives what was counted while the rows went by.
+Spark reads and writes the rows here, whatever they come from; :mod:`pipelines.scan_pass` is the faster engine for
+plain Parquet. The plan is evaluated once, by :meth:`OnePass.run`; afterwards :meth:`OnePass.measured` gives what was
+counted while the rows went by.
 """
 
 from __future__ import annotations
@@ -11,59 +12,79 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
+import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType, _parse_datatype_string
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructType
 
-from pipelines import scoring, screening
+from pipelines import publish, scoring, screening
 from pipelines.binding import Binding, spark_type
 from pipelines.config import Config
-from pipelines.errors import ConfigInvalid
+from pipelines.errors import InvariantBroken
 from pipelines.expectations import SuitePlan
+from pipelines.passes import Measured, scorer, screen_of
 from pipelines.profiles import ColumnSpec
-from pipelines.records import ModelColumn, ResolvedModel
-from pipelines.rules import UNREADABLE, RowRule, broken_any, critical_bits, guarded
-from pipelines.scoring import Scorer, WorkerState, merge_states
+from pipelines.publish import Staging
+from pipelines.records import ResolvedModel
+from pipelines.rules import RowRule
+from pipelines.scoring import WorkerState, merge_states
 from pipelines.screening import Screen
-from pipelines.source import FILE, RAW, SourceTable
+from pipelines.source import SourceTable
 
 _SLICE = 10  # bits counted together: at most 2**10 distinct values, which approx_top_k counts exactly
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What one evaluation of the plan counted.
-
-    ``read`` counts rows at the source (in the workers where the files' footers are the independent count),
-    ``state`` in the workers. ``input_counts`` and ``output_counts`` have
-    one entry per rule name; the aggregates one per key of the suite's plan.
-    """
-
-    read: int
-    state: WorkerState
-    input_counts: Mapping[str, int]
-    output_counts: Mapping[str, int]
-    input_aggregates: Mapping[str, Any]
-    output_aggregates: Mapping[str, Any]
-
-    @property
-    def readable(self) -> int:
-        """Rows whose values could be judged: all but malformed records."""
-        return self.read - self.input_counts.get(UNREADABLE, 0)
-
-
-@dataclass(frozen=True)
 class OnePass:
-    """``frame`` is what to write, partitioned by its last column."""
+    """``frame`` is what to write, partitioned by its last column; ``model_id`` is what all rows carry."""
 
     frame: DataFrame
+    model_id: str
     screen: Screen
     at_source: Observation | None
     at_end: Observation
     input_plan: SuitePlan | None
     output_plan: SuitePlan | None
 
-    def measured(self) -> Measured:
+    name = "udf"
+    reused = 0
+
+    @property
+    def schema(self) -> StructType:
+        """The columns of the predictions."""
+        return self.frame.drop(screening.OUTCOME).schema
+
+    def run(self, staging: Staging) -> None:
+        """The one big Spark job."""
+        publish.stage(self.frame, staging, screening.OUTCOME)
+
+    def collect(self, staging: Staging) -> dict[str, int]:
+        """Take what Spark wrote as staged tables; rows by table, as their footers count them."""
+        scored, packed = (
+            staging.written / f"{screening.OUTCOME}={outcome}"
+            for outcome in (screening.SCORED, screening.QUARANTINED)
+        )
+        files = sorted(scored.rglob("*.parquet"))
+        counts = {
+            "predictions": publish.collect_table(staging, "predictions", files, to_arrow_schema(self.schema))
+        }
+        source = f"file://{packed}" if packed.is_dir() else None
+        unpacked = staging.folder / "unpacked"
+        quarantine = screening.unpack(self.frame.sparkSession, source, self.screen, self.model_id)
+        if source:
+            quarantine.write.mode("error").parquet(f"file://{unpacked}")
+        files, schema = sorted(unpacked.rglob("*.parquet")), to_arrow_schema(quarantine.schema)
+        counts["quarantine"] = publish.collect_table(staging, "quarantine", files, schema)
+        expected = sum(pq.read_metadata(f).num_rows for f in packed.rglob("*.parquet"))
+        if counts["quarantine"] != expected:
+            raise InvariantBroken(
+                f"{expected} rows were quarantined but {counts['quarantine']} unpacked.",
+                hint="Nothing was published.",
+            )
+        return counts
+
+    def measured(self, staging: Staging) -> Measured:
         """Call it after the frame was written."""
         end = self.at_end.get
         state = merge_states(WorkerState.from_bytes(bytes(s)) for s in end["states"])
@@ -78,55 +99,6 @@ class OnePass:
         )
 
 
-def output_schema(kept: Sequence[str], schema: StructType, outputs: Sequence[ModelColumn]) -> StructType:
-    """The columns an output suite may speak of: key and carried columns, then the model's outputs.
-
-    Raises:
-        ConfigInvalid: a name is used twice or is one of ours.
-    """
-    result = StructType()
-    for name in kept:
-        result = result.add(name, schema[name].dataType)
-    for output in outputs:
-        result = result.add(output.name, _parse_datatype_string(spark_type(output.type)))
-    folded = [n.casefold() for n in result.names]
-    taken = {n for n in result.names if folded.count(n.casefold()) > 1 or n.casefold() in screening.RESERVED}
-    if taken:
-        raise ConfigInvalid(
-            f"source.key/carry: the predictions would have {sorted(taken)} twice.",
-            hint=f"Rename these columns in the input; {', '.join(screening.RESERVED)} and the outputs are ours.",
-        )
-    return result
-
-
-def suite_rules(plan: SuitePlan | None, stage: Any) -> tuple[RowRule, ...]:
-    """A suite's conditions as row rules: critical ones under the expectation's name, then what is only counted."""
-    if plan is None:
-        return ()
-    column = {c.key: c.column for c in plan.conditions}
-    named = [RowRule(name, stage, _built(column[key])) for name, key in plan.critical.items()]
-    rest = column.keys() - set(plan.critical.values())
-    counted = [
-        RowRule(k, stage, _built(c), critical=False, reported=False) for k, c in column.items() if k in rest
-    ]
-    return (*named, *counted)
-
-
-def condition_counts(plan: SuitePlan, by_rule: Mapping[str, int]) -> dict[str, int]:
-    """The measured count of each of a suite's conditions."""
-    counts = {key: by_rule[name] for name, key in plan.critical.items()}
-    return {c.key: counts[c.key] if c.key in counts else by_rule[c.key] for c in plan.conditions}
-
-
-def readable(table: SourceTable) -> DataFrame:
-    """The rows that the input suite judges, for expectations that need a pass of their own."""
-    return table.frame.where(~broken_any(table.rules)).drop(RAW, FILE)
-
-
-def _built(column: Column) -> Any:
-    return lambda: column
-
-
 def assemble(
     spark: SparkSession,
     config: Config,
@@ -137,12 +109,7 @@ def assemble(
     specs: Sequence[ColumnSpec],
 ) -> OnePass:
     """Declare the whole plan; nothing runs."""
-    before = guarded((*table.rules, *binding.rules, *suite_rules(suites[0], "input")))
-    after = suite_rules(suites[1], "output")
-    outputs = scoring.output_columns(config.model.predict, model.outputs)
-    kept = tuple(dict.fromkeys((*config.source.key, *config.source.carry)))
-    screen = Screen(table.schema, before, after, kept, outputs)
-
+    screen = screen_of(config, model, table, binding, suites)
     at_end = Observation()
     # Parquet's footers count the rows independently; where nothing else is to be measured, spare the rows the stop
     at_source = Observation() if table.rows is None or (suites[0] and suites[0].aggregates) else None
@@ -157,7 +124,7 @@ def assemble(
         at_end, F.collect_list("__state").alias("states"), *_slices(screen), *_aggregates(suites[1])
     )
     frame = screening.split(frame, screen, model.model_id, F.lit(_planned(config.run_date)))
-    return OnePass(frame, screen, at_source, at_end, *suites)
+    return OnePass(frame, model.model_id, screen, at_source, at_end, *suites)
 
 
 def _scored(
@@ -169,17 +136,11 @@ def _scored(
     binding: Binding,
     specs: Sequence[ColumnSpec],
 ) -> DataFrame:
-    scorer = Scorer(
-        model=model,
-        method=config.model.predict,
-        outputs=screen.outputs,
-        critical=tuple(critical_bits(screen.before)),
-        specs=tuple(specs),
-        trusted_types=config.model.trusted_types,
-    )
     payload = scoring.ship(spark, model.payload)
     masks = [F.col(m) for m in screen.masks]
-    column = scorer.column(payload, [c() for c in binding.columns], masks, spark_type)
+    column = scorer(config, model, screen, specs).column(
+        payload, [c() for c in binding.columns], masks, spark_type
+    )
     return frame.withColumn("__scored", column)
 
 

@@ -9,17 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import SparkSession
-from pyspark.sql.pandas.types import to_arrow_schema
-from pyspark.sql.types import StructType
 
 from pipelines import drift as statistics
-from pipelines import ledger, metric_tables, one_pass, publish, report, screening, tracking
+from pipelines import ledger, metric_tables, publish, report, tracking
 from pipelines.attempt import Attempt, mask
-from pipelines.errors import DataRefused, DriftBlocked, InvariantBroken, ScorelineError, Stopped
+from pipelines.errors import DataRefused, DriftBlocked, ScorelineError, Stopped
+from pipelines.passes import Measured, Pass
 from pipelines.profiles import TableProfile
 from pipelines.publish import Slot, Staging
 from pipelines.records import ResolvedModel, RunDetail, RunRecord
@@ -36,42 +33,14 @@ def identity(model: ResolvedModel) -> dict[str, Any]:
     return {k: getattr(model, k) for k in keys}
 
 
-def collect(
-    attempt: Attempt, spark: SparkSession, model: ResolvedModel, the_pass: one_pass.OnePass, staging: Staging
-) -> dict[str, int]:
-    """Take what Spark wrote as staged tables; rows by table, as their footers count them."""
-    written = staging.written
-    frame = the_pass.frame.drop(screening.OUTCOME)
-    scored = written / f"{screening.OUTCOME}={screening.SCORED}"
-    counts = {"predictions": publish.collect_table(staging, "predictions", scored, _arrow(frame.schema))}
-
-    packed = written / f"{screening.OUTCOME}={screening.QUARANTINED}"
-    unpacked = staging.folder / "unpacked"
-    source = f"file://{packed}" if packed.is_dir() else None
-    quarantine = screening.unpack(spark, source, the_pass.screen, model.model_id)
-    if source:
-        quarantine.write.mode("error").parquet(f"file://{unpacked}")
-    counts["quarantine"] = publish.collect_table(staging, "quarantine", unpacked, _arrow(quarantine.schema))
-    if source and counts["quarantine"] != (packed_rows := _rows(packed)):
-        raise InvariantBroken(
-            f"{packed_rows} rows were quarantined but {counts['quarantine']} unpacked.",
-            hint="Nothing was published.",
-        )
+def collect(attempt: Attempt, the_pass: Pass, staging: Staging) -> dict[str, int]:
+    """Stage both tables of rows; rows by table, as their footers count them."""
+    counts = the_pass.collect(staging)
     attempt.facts["quarantined_by"], attempt.detail["examples"] = _reasons(staging, the_pass)
     return counts
 
 
-def _arrow(schema: StructType) -> pa.Schema:
-    return to_arrow_schema(schema)
-
-
-def _rows(folder: Path) -> int:
-    return sum(pq.read_metadata(f).num_rows for f in folder.rglob("*.parquet"))
-
-
-def _reasons(
-    staging: Staging, the_pass: one_pass.OnePass
-) -> tuple[dict[str, int], tuple[Mapping[str, Any], ...]]:
+def _reasons(staging: Staging, the_pass: Pass) -> tuple[dict[str, int], tuple[Mapping[str, Any], ...]]:
     """How many rows each critical rule sent away, and a few of them with their values."""
     warned = {r.name for r in (*the_pass.screen.before, *the_pass.screen.after) if not r.critical}
     counts: Counter[str] = Counter()
@@ -97,7 +66,7 @@ def _example(row: Mapping[str, Any]) -> dict[str, Any]:
 def metrics(
     attempt: Attempt,
     model: ResolvedModel,
-    measured: one_pass.Measured,
+    measured: Measured,
     against: TableProfile | None,
     findings: Any,
     staging: Staging,
@@ -125,7 +94,7 @@ def metrics(
         attempt.detail["distributions"] = statistics.distributions(against, state.profile)
 
 
-def decide(attempt: Attempt, place: Slot, measured: one_pass.Measured) -> RunRecord:
+def decide(attempt: Attempt, place: Slot, measured: Measured) -> RunRecord:
     """The record that the commit will carry: all is judged, nothing is visible yet."""
     run_id, profile = attempt.facts["run_id"], measured.state.profile
     if profile is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,8 +13,30 @@ from pipelines.errors import ConfigInvalid, InputUnavailable
 from pipelines.records import InputFile
 
 
-def check(files: Sequence[InputFile]) -> tuple[list[str], int]:
-    """The names of the columns, and the number of rows in all files together, from their footers.
+@dataclass(frozen=True)
+class RowGroup:
+    """The ``number``-th row group of a file: its rows, and its bytes before compression."""
+
+    path: str
+    number: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Footers:
+    """``schema``: the columns on which all files agree, in the first one's order."""
+
+    schema: pa.Schema
+    groups: tuple[RowGroup, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(g.rows for g in self.groups)
+
+
+def check(files: Sequence[InputFile]) -> Footers:
+    """What the footers of ``files`` say.
 
     Raises:
         InputUnavailable: a file is empty or is not Parquet.
@@ -21,20 +44,22 @@ def check(files: Sequence[InputFile]) -> tuple[list[str], int]:
     """
     with ThreadPoolExecutor(8) as pool:
         footers = list(pool.map(_footer, files))
-    first, rows = footers[0]
+    first = footers[0][0]
     for file, (schema, _) in zip(files[1:], footers[1:], strict=True):
         if differences := _differences(first, schema):
             raise ConfigInvalid(
                 f"{file.path}: differs from {files[0].path}: {'; '.join(differences)}.",
                 hint="Files of one run must have the same columns and types; run them apart or rewrite them.",
             )
-    return first.names, rows + sum(n for _, n in footers[1:])
+    return Footers(first, tuple(g for _, groups in footers for g in groups))
 
 
-def _footer(file: InputFile) -> tuple[pa.Schema, int]:
+def _footer(file: InputFile) -> tuple[pa.Schema, list[RowGroup]]:
     try:
         metadata = pq.read_metadata(file.path)
-        return metadata.schema.to_arrow_schema(), metadata.num_rows
+        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+        parts = [RowGroup(file.path, i, g.num_rows, g.total_byte_size) for i, g in enumerate(groups)]
+        return metadata.schema.to_arrow_schema(), parts
     except (pa.ArrowException, OSError) as error:
         size = "is empty (zero bytes)" if file.size == 0 else f"is not readable as Parquet ({error})"
         raise InputUnavailable(
@@ -43,7 +68,7 @@ def _footer(file: InputFile) -> tuple[pa.Schema, int]:
 
 
 def _differences(first: pa.Schema, other: pa.Schema) -> list[str]:
-    mine, theirs = ({f.name: _plain(f.type) for f in s} for s in (first, other))
+    mine, theirs = ({f.name: plain(f.type) for f in s} for s in (first, other))
     return (
         [f"column {n!r} is missing" for n in mine if n not in theirs]
         + [f"column {n!r} is new" for n in theirs if n not in mine]
@@ -51,12 +76,12 @@ def _differences(first: pa.Schema, other: pa.Schema) -> list[str]:
     )
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
+def plain(kind: pa.DataType) -> pa.DataType:
     """The type without how its writer held it in memory: Spark reads these alike."""
     if pa.types.is_dictionary(kind):
-        return _plain(kind.value_type)
+        return plain(kind.value_type)
     if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
         return pa.string() if pa.types.is_large_string(kind) else pa.binary()
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return pa.list_(_plain(kind.value_type))
+        return pa.list_(plain(kind.value_type))
     return kind

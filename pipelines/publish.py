@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from pyspark.sql import DataFrame
 from pipelines.errors import ConfigInvalid, RunActive, SinkUnwritable
 
 TABLES = ("quarantine", "profile_metrics", "drift_metrics", "predictions")  # predictions become visible last
+_UNITS = "units"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -47,15 +48,25 @@ class Slot:
 
 @dataclass(frozen=True)
 class Staging:
-    """A folder of one attempt; ``written`` is where Spark writes, ``tables`` what will be promoted."""
+    """A folder of one attempt; ``written`` is where Spark writes, ``tables`` what will be promoted.
+
+    ``identity`` is the folder's device and inode: Spark makes the folder again where the sink went away.
+    """
 
     slot: Slot
     run_id: str
     folder: Path
+    identity: tuple[int, int]
+    work: str = "any"
 
     @property
     def written(self) -> Path:
         return self.folder / "written"
+
+    @property
+    def units(self) -> Path:
+        """Where workers commit what they have scored; a later attempt at the same run goes on from there."""
+        return self.folder / _UNITS / self.work
 
     def table(self, name: str) -> Path:
         return self.folder / "tables" / name / f"run_id={self.run_id}"
@@ -133,9 +144,14 @@ def recover(place: Slot, force: bool = False) -> Mapping[str, Any] | None:
             except SinkUnwritable:
                 if not force:
                     raise
-        for leftover in (place.root / "_work").glob(f"run_date={place.date}~*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        for leftover in _leftovers(place):
+            if (record is not None and not force) or not (leftover / _UNITS).is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
     return record
+
+
+def _leftovers(place: Slot) -> list[Path]:
+    return sorted((place.root / "_work").glob(f"run_date={place.date}~*"))
 
 
 def newest_commit(place: Slot) -> Mapping[str, Any] | None:
@@ -144,12 +160,31 @@ def newest_commit(place: Slot) -> Mapping[str, Any] | None:
     return json.loads(found[-1].read_text("utf-8")) if found else None
 
 
-def open_staging(place: Slot, run_id: str) -> Staging:
-    """A new folder for this attempt; never one that was used before."""
+def open_staging(place: Slot, run_id: str, work: str = "any") -> Staging:
+    """A new folder for this attempt, never one that was used before. Units that an earlier attempt at the same work
+    has committed move into it; those of other work are removed. Needs the lock.
+
+    Args:
+        work: says by which code the units were made; those of other code are not taken over.
+    """
     folder = place.root / "_work" / f"run_date={place.date}~{run_id}~{uuid.uuid4().hex[:8]}"
     with writing(folder):
+        earlier = [f for f in _leftovers(place) if (f / _UNITS).is_dir()]
         folder.mkdir(parents=True)
-    return Staging(place, run_id, folder)
+        staging = Staging(place, run_id, folder, _identity(folder), work)
+        for leftover in earlier:
+            units = leftover / _UNITS / work
+            if leftover.name.startswith(f"run_date={place.date}~{run_id}~") and units.is_dir():
+                staging.units.parent.mkdir(exist_ok=True)
+                if not staging.units.exists():
+                    os.rename(units, staging.units)
+            shutil.rmtree(leftover, ignore_errors=True)
+    return staging
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
 
 
 def stage(frame: DataFrame, staging: Staging, partition: str) -> None:
@@ -157,15 +192,14 @@ def stage(frame: DataFrame, staging: Staging, partition: str) -> None:
     frame.write.partitionBy(partition).mode("error").parquet(f"file://{staging.written}")
 
 
-def collect_table(staging: Staging, table: str, source: Path, empty: pa.Schema) -> int:
-    """Take Spark's files from ``source`` as a staged table; returns the rows their footers count.
+def collect_table(staging: Staging, table: str, files: Sequence[Path], empty: pa.Schema) -> int:
+    """Take ``files`` as a staged table; returns the rows their footers count.
 
     A table without rows still gets one file, so that readers find its schema.
     """
     target = staging.table(table)
     with writing(target):
         target.mkdir(parents=True)
-        files = sorted(source.rglob("*.parquet")) if source.is_dir() else []
         rows = 0
         for number, file in enumerate(files):
             rows += pq.read_metadata(file).num_rows
@@ -191,8 +225,10 @@ def promote(staging: Staging, base: Mapping[str, Any] | None, content: Mapping[s
 
     Raises:
         RunActive: somebody else has committed since.
+        SinkUnwritable: the sink was unmounted or removed since, so that this is another folder of its name.
     """
     place = staging.slot
+    _require_same(staging)
     version = (base["version"] if base else 0) + 1
     folders = {t: staging.folder / "tables" / t for t in TABLES}
     record = {
@@ -208,6 +244,15 @@ def promote(staging: Staging, base: Mapping[str, Any] | None, content: Mapping[s
         put_if_absent(place.commits / f"{version:08d}.json", json.dumps(record, indent=1))
         _swap_all(place, record)
         shutil.rmtree(staging.folder, ignore_errors=True)
+
+
+def _require_same(staging: Staging) -> None:
+    with writing(staging.folder):
+        if _identity(staging.folder) != staging.identity:
+            raise SinkUnwritable(
+                f"{staging.folder}: is not the folder in which this run began; the sink went away meanwhile.",
+                hint="Check that it is mounted, then run again.",
+            )
 
 
 def put_if_absent(path: Path, text: str) -> None:
@@ -232,8 +277,9 @@ def put_if_absent(path: Path, text: str) -> None:
         temporary.unlink()
 
 
-def discard(staging: Staging, keep_quarantine: bool) -> Path | None:
-    """Remove a staging folder; where the quarantine is kept it moves to ``refused/``, whose path is returned.
+def discard(staging: Staging, keep_quarantine: bool, keep_units: bool = False) -> Path | None:
+    """Remove a staging folder; where the quarantine is kept it moves to ``refused/``, whose path is returned. Units
+    are kept where another attempt can go on from them.
 
     What is committed already stays: :func:`recover` finishes it.
     """
@@ -247,7 +293,12 @@ def discard(staging: Staging, keep_quarantine: bool) -> Path | None:
             shutil.rmtree(kept, ignore_errors=True)
             kept.parent.mkdir(parents=True, exist_ok=True)
             os.rename(source, kept)
-    shutil.rmtree(staging.folder, ignore_errors=True)
+    if keep_units and any(staging.units.glob("[!.]*")):
+        for part in staging.folder.iterdir():
+            if part.name != _UNITS:
+                shutil.rmtree(part, ignore_errors=True)
+    else:
+        shutil.rmtree(staging.folder, ignore_errors=True)
     return kept
 
 

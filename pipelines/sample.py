@@ -154,7 +154,8 @@ def _base(path: str) -> Path | None:
 
 
 def _parquet(files: tuple[InputFile, ...], base: Path | None) -> Sample:
-    names, total = parquet_files.check(files)
+    footers = parquet_files.check(files)
+    names, total = footers.schema.names, footers.rows
     schema = pq.read_schema(files[0].path)
     types = {n: _spark_type(schema.field(n).type, n) for n in names}
     chosen = _spread(files)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, LongType, StringType, StructField, StructType
+from pyspark.sql.types import ArrayType, DataType, LongType, StringType, StructField, StructType
 
 from pipelines.json_values import decode, encode, json_type
 from pipelines.records import ModelColumn
@@ -152,12 +152,28 @@ def _only(rules: Sequence[RowRule], wanted: Sequence[RowRule]) -> list[RowRule]:
     return [RowRule(r.name, r.stage, r.predicate, r.critical and r in wanted) for r in rules]
 
 
-def _restored(screen: Screen) -> list[Column]:
-    restored = []
+def quarantine_schema(screen: Screen) -> StructType:
+    """The columns of the quarantine table: the source's, then ours; a source column called like one of ours gets
+    ``input_`` before its name."""
     taken = {*_OURS, *(n.casefold() for n in screen.schema.names)}
-    for i, field in enumerate(screen.schema.fields):
-        name = _unlike(field.name, taken) if field.name.casefold() in _OURS else field.name
-        restored.append(decode(F.col(f"r.__s{i}"), field.dataType).alias(name))
+    fields = [
+        StructField(_unlike(f.name, taken) if f.name.casefold() in _OURS else f.name, f.dataType)
+        for f in screen.schema.fields
+    ]
+    ours = [StructField(n, StringType()) for n in ("raw_record", "source_file", "stage")]
+    return StructType(
+        [
+            *fields,
+            *ours,
+            StructField("reasons", ArrayType(StringType())),
+            StructField("model_id", StringType()),
+        ]
+    )
+
+
+def _restored(screen: Screen) -> list[Column]:
+    named = zip(screen.schema.fields, quarantine_schema(screen).names, strict=False)
+    restored = [decode(F.col(f"r.__s{i}"), f.dataType).alias(n) for i, (f, n) in enumerate(named)]
     count = len(screen.schema.fields)
     raw, file = F.col(f"r.__s{count}"), F.col(f"r.__s{count + 1}")
     return [*restored, raw.alias("raw_record"), file.alias("source_file")]

@@ -16,6 +16,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -120,21 +121,33 @@ def ship_code(spark: SparkSession) -> None:
 
     The archive is named by its content: calling this again with the same code changes nothing.
     """
-    package = Path(__file__).parent
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for file in sorted(package.rglob("*.py")):
-            entry = zipfile.ZipInfo(str(file.relative_to(package.parent)))
-            archive.writestr(entry, file.read_bytes())
-    name = f"scoreline-{hashlib.sha256(buffer.getvalue()).hexdigest()[:12]}.zip"
+    archive = _archive()
+    name = f"scoreline-{code_digest()}.zip"
     context = spark.sparkContext
     if any(name in path for path in context._python_includes or ()):
         return
     folder = tempfile.mkdtemp(prefix="scoreline-code-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # until then executors may fetch it
     path = Path(folder) / name
-    path.write_bytes(buffer.getvalue())
+    path.write_bytes(archive)
     context.addPyFile(str(path))
+
+
+@cache
+def _archive() -> bytes:
+    package = Path(__file__).parent
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for file in sorted(package.rglob("*.py")):
+            entry = zipfile.ZipInfo(str(file.relative_to(package.parent)))
+            archive.writestr(entry, file.read_bytes())
+    return buffer.getvalue()
+
+
+@cache
+def code_digest() -> str:
+    """Names this very code: two processes with the same one score alike."""
+    return hashlib.sha256(_archive()).hexdigest()[:12]
 
 
 @contextmanager

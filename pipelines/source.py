@@ -42,7 +42,7 @@ _CHOOSES_FILES = (
 class SourceTable:
     """``frame`` has the columns of ``schema``, then ``__raw`` and ``__file``; ``rows`` is what Parquet footers
     promise (None for CSV); ``rules`` are the ways in which a record can be malformed; ``warnings`` say what a
-    reader of the record should know of the files."""
+    reader of the record should know of the files, ``footers`` what those of Parquet files say."""
 
     frame: DataFrame
     schema: StructType
@@ -50,6 +50,7 @@ class SourceTable:
     rows: int | None
     rules: tuple[RowRule, ...]
     warnings: tuple[str, ...] = ()
+    footers: parquet_files.Footers | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -215,7 +216,8 @@ def _allowed(names: list[str]) -> list[str]:
 def _read_parquet(
     spark: SparkSession, config: Source, files: tuple[InputFile, ...], wanted: Mapping[str, str]
 ) -> SourceTable:
-    names, rows = parquet_files.check(files)
+    footers = parquet_files.check(files)
+    names = footers.schema.names
     options = {"basePath": _base_path(config.path), _CHECKSUMS: "true", **config.options}
     reader = spark.read.format("parquet").options(**{k: v for k, v in options.items() if v is not None})
     frame = reader.load(_paths(files))
@@ -227,7 +229,7 @@ def _read_parquet(
         frame = reader.schema(StructType([*declared, *fields])).load(_paths(files))
     schema = frame.schema
     frame = csv_records.with_file(frame.withColumn(RAW, F.lit(None).cast("string")))
-    return SourceTable(frame, schema, files, rows, ())
+    return SourceTable(frame, schema, files, footers.rows, (), footers=footers)
 
 
 def _base_path(path: str) -> str | None:

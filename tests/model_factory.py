@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import binding, one_pass, registry, screening, session, source
+from pipelines import binding, one_pass, publish, registry, scan_pass, session, source
 from pipelines.config import Config
+from pipelines.passes import Measured, Pass
 from pipelines.records import ResolvedModel
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
+ENGINE = "scan"  # where it can; a module's fixture may say udf
 
 
 class Sum:
@@ -122,8 +124,9 @@ class Scored:
     model: ResolvedModel
     predictions: list[dict[str, Any]]
     quarantine: list[dict[str, Any]]
-    measured: one_pass.Measured
+    measured: Measured
     types: dict[str, str]
+    engine: str
 
 
 def score(spark: SparkSession, wanted: Config, folder: Path, suites: Any = (None, None)) -> Scored:
@@ -136,23 +139,32 @@ def score(spark: SparkSession, wanted: Config, folder: Path, suites: Any = (None
         )
         kept = (*wanted.source.key, *wanted.source.carry)
         bound = binding.bind(model.inputs, table.schema, wanted.source.columns, kept)
-        the_pass = one_pass.assemble(spark, wanted, model, table, bound, suites, ())
-        out = folder / "written"
-        the_pass.frame.write.partitionBy(screening.OUTCOME).parquet(str(out))
-        packed = out / f"{screening.OUTCOME}={screening.QUARANTINED}"
-        unpacked = screening.unpack(
-            spark, str(packed) if packed.is_dir() else None, the_pass.screen, model.model_id
-        )
-        scored = out / f"{screening.OUTCOME}={screening.SCORED}"
-        schema = the_pass.frame.drop(screening.OUTCOME).schema
-        predictions = spark.read.schema(schema).parquet(str(scored)) if scored.is_dir() else None
+        the_pass = _the_pass(spark, wanted, model, table, bound, suites)
+        staging = publish.open_staging(publish.Slot(folder / "sink", "2026-11-22"), "r1")
+        the_pass.run(staging)
+        measured, rows = the_pass.measured(staging), the_pass.collect(staging)
+        tables = {t: spark.read.parquet(str(staging.table(t))) for t in rows}
+        assert {t: frame.count() for t, frame in tables.items()} == rows
         return Scored(
             model,
-            [] if predictions is None else _rows(predictions),
-            _rows(unpacked) if packed.is_dir() else [],
-            the_pass.measured(),
-            dict(the_pass.frame.dtypes),
+            _rows(tables["predictions"]),
+            _rows(tables["quarantine"]),
+            measured,
+            dict(tables["predictions"].dtypes),
+            the_pass.name,
         )
+
+
+def _the_pass(
+    spark: SparkSession, wanted: Config, model: Any, table: Any, bound: Any, suites: Any
+) -> Pass:
+    parts = (spark, wanted, model, table, bound, suites, ())
+    if ENGINE == "udf":
+        return one_pass.assemble(*parts)
+    try:
+        return scan_pass.assemble(*parts)
+    except scan_pass.Unsuitable:
+        return one_pass.assemble(*parts)
 
 
 def _rows(frame: DataFrame) -> list[dict[str, Any]]:

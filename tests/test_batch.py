@@ -466,7 +466,7 @@ def test_an_interrupted_run_leaves_nothing_and_the_session_goes_on(
     monkeypatch.setattr(publish, "stage", slow)
     zone = world.spark.conf.get("spark.sql.session.timeZone")
     with pytest.raises(Stopped) as caught:
-        world.run(force=True)
+        world.run(force=True, scoring={"engine": "udf"})
     assert (caught.value.exit_code, caught.value.record.status, caught.value.record.exit_code) == (
         130,
         "failed",

@@ -16,7 +16,7 @@ from pipelines.errors import (
     SinkUnwritable,
 )
 from pipelines.failures import explained
-from pipelines.scoring.worker import MARKER
+from pipelines.scoring.account import MARKER
 
 HEAD = "Job aborted.\n\tat org.apache.spark.Foo\nCaused by: "
 

@@ -20,8 +20,9 @@ from pipelines.config import Model
 from pipelines.errors import ConfigInvalid, ModelFailed
 from pipelines.records import ModelColumn
 from pipelines.scoring import output_columns
+from pipelines.scoring.account import ModelFailedHere, Task
 from pipelines.scoring.loaders import ModelSpec
-from pipelines.scoring.worker import ModelFailedHere, Task, run
+from pipelines.scoring.worker import run
 
 rng = np.random.default_rng(11)
 X = pd.DataFrame(rng.normal(size=(80, 3)), columns=["a", "b c", "d.e"])

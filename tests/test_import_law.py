@@ -20,16 +20,20 @@ LAYERS: dict[str, set[str]] = {
     "rules": {
         "binding",
         "config",
+        "config_alerts",
         "config_files",
         "csv_files",
         "csv_records",
         "drift",
         "json_values",
+        "masking",
         "metric_tables",
         "model_files",
         "parquet_files",
         "profiles",
+        "retrain",
         "rules",
+        "run_figures",
         "sample",
         "source_proposal",
         "suite_proposal",
@@ -47,7 +51,19 @@ LAYERS: dict[str, set[str]] = {
         "source",
         "tracking",
     },
-    "order": {"attempt", "batch", "failures", "gates", "one_pass", "outcome", "scaffold"},
+    "order": {
+        "attempt",
+        "batch",
+        "failures",
+        "gates",
+        "notify",
+        "one_pass",
+        "outcome",
+        "passes",
+        "scaffold",
+        "scan_pass",
+        "terminal",
+    },
     "facade": {"__init__"},
     "doors": {"jobs"},
 }
@@ -61,13 +77,24 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # The files that may import a library at all; everything in a package where the name ends in a dot.
 OWNERS: dict[str, tuple[str, ...]] = {
-    "mlflow": ("pipelines.registry", "pipelines.tracking", "pipelines.scoring.pyfunc_loader"),
+    "mlflow": ("pipelines.notify", "pipelines.registry", "pipelines.tracking", "pipelines.scoring.pyfunc_loader"),
     "great_expectations": ("pipelines.expectations.",),
     "click": ("jobs.",),
 }
 # What Python workers load: a Spark session is nothing to them, and every import is paid by each of them.
 WORKERS = tuple(
-    f"pipelines.scoring.{name}" for name in ("frames", "loaders", "outputs", "pyfunc_loader", "worker")
+    f"pipelines.scoring.{name}"
+    for name in (
+        "account",
+        "frames",
+        "loaders",
+        "outputs",
+        "pyfunc_loader",
+        "refusals",
+        "scan",
+        "units",
+        "worker",
+    )
 )
 
 

@@ -1,5 +1,5 @@
-"""How many Spark jobs a run takes: one reads a footer for the schema, one is the pass over the data, and where rows
-were quarantined one more unpacks them.
+"""How many Spark jobs a run takes: one reads a footer for the schema, one is the pass over the data, and where Spark
+has written quarantined rows (engine udf) one more unpacks them.
 
 The number does not grow with rules, columns or rows.
 """
@@ -47,7 +47,14 @@ def lay_out(home: Path, columns: int, rows: int, broken: int) -> list[str]:
 
 
 def jobs_of_a_run(
-    spark: SparkSession, home: Path, *, rules: int = 5, columns: int = 5, rows: int = 1000, broken: int = 0
+    spark: SparkSession,
+    home: Path,
+    *,
+    rules: int = 5,
+    columns: int = 5,
+    rows: int = 1000,
+    broken: int = 0,
+    engine: str = "udf",
 ) -> int:
     names = lay_out(home, columns, rows, broken)
     kind = "expect_column_values_to_be_between"
@@ -66,6 +73,7 @@ def jobs_of_a_run(
             "quality": quality | {"max_quarantined": 0.5},
             "sink": {"path": str(home / "sink")},
             "tracking_uri": f"sqlite:///{home}/mlflow.db",
+            "scoring": {"engine": engine},
         }
     )
     record = run_batch(config, spark)
@@ -83,8 +91,13 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_clean_run_is_the_schema_and_the_pass(spark, tmp_path, case):
-    assert jobs_of_a_run(spark, tmp_path, **CASES[case]) == CLEAN
+@pytest.mark.parametrize("engine", ["udf", "scan"])
+def test_a_clean_run_is_the_schema_and_the_pass(spark, tmp_path, case, engine):
+    assert jobs_of_a_run(spark, tmp_path, engine=engine, **CASES[case]) == CLEAN
+
+
+def test_workers_that_read_for_themselves_write_the_quarantine_too(spark, tmp_path):
+    assert jobs_of_a_run(spark, tmp_path, broken=3, engine="scan") == CLEAN
 
 
 @pytest.mark.parametrize("case", ["few rules", "many rules"])

@@ -28,18 +28,10 @@ from pipelines import model_files
 from pipelines.profiles import TableProfile, free_spec
 from pipelines.records import ModelColumn
 from pipelines.scoring import loaders
+from pipelines.scoring.account import ISOLATED_PER_BATCH, MARKER, ModelFailedHere, Task
 from pipelines.scoring.loaders import ModelSpec
 from pipelines.scoring.states import WorkerState, merge_states
-from pipelines.scoring.worker import (
-    BITS,
-    ERROR,
-    ISOLATED_PER_BATCH,
-    MARKER,
-    STATE,
-    ModelFailedHere,
-    Task,
-    run,
-)
+from pipelines.scoring.worker import BITS, ERROR, STATE, run
 
 INPUTS = (ModelColumn("x", "double"),)
 OUTPUTS = (ModelColumn("prediction", "double"),)

@@ -1,7 +1,9 @@
 """Apply a model in batches on executors: one model per worker, rows that fail isolated."""
 
+from pipelines.scoring.account import Task
 from pipelines.scoring.outputs import output_columns
+from pipelines.scoring.scan import scan as scan_units
 from pipelines.scoring.states import WorkerState, merge_states
 from pipelines.scoring.udf import Scorer, ship
 
-__all__ = ["Scorer", "WorkerState", "merge_states", "output_columns", "ship"]
+__all__ = ["Scorer", "Task", "WorkerState", "merge_states", "output_columns", "scan_units", "ship"]

@@ -18,8 +18,9 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType, _
 
 from pipelines.profiles import ColumnSpec
 from pipelines.records import ModelColumn, ResolvedModel
+from pipelines.scoring.account import Task
 from pipelines.scoring.loaders import ModelSpec
-from pipelines.scoring.worker import ERROR, STATE, Task, run
+from pipelines.scoring.worker import ERROR, STATE, run
 
 Payload = Callable[[], bytes]
 
@@ -43,13 +44,20 @@ class Scorer:
     critical: tuple[int, ...]
     specs: tuple[ColumnSpec, ...] = ()
     trusted_types: tuple[str, ...] = ()
+    batch_timeout: float = 0.0
+
+    def task(self) -> Task:
+        """What workers are told."""
+        return Task(
+            self._spec(), self.model.inputs, self.outputs, self.critical, self.specs, self.batch_timeout
+        )
 
     def column(
         self, payload: Payload, inputs: Sequence[Column], masks: Sequence[Column], spark_type: Any
     ) -> Column:
         """A struct column: the outputs, ``__error`` and ``__state``. Evaluated once a row, as it is declared
         non-deterministic: Spark then neither duplicates it nor pushes a filter through it."""
-        task = Task(self._spec(), self.model.inputs, self.outputs, self.critical, self.specs)
+        task = self.task()
 
         def score(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
             # of a single column Spark gives the array itself, whatever the annotation says

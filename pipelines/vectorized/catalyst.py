@@ -107,21 +107,9 @@ def _compiled(trees: Sequence[list[dict[str, Any]]]) -> Compiled:
         else:
             places.append(len(roots))
             roots.append(root)
-    return Compiled(_pruned(builder.steps, roots), tuple(places), tuple(dict.fromkeys(problems)))
-
-
-def _pruned(steps: Sequence[Step], roots: Sequence[int]) -> Program:
-    """Only what the roots need: an expression that failed half way leaves steps behind."""
-    needed = set(roots)
-    for place in range(len(steps) - 1, -1, -1):
-        if place in needed:
-            needed |= set(steps[place].args)
-    moved = {old: new for new, old in enumerate(sorted(needed))}
-    kept = [
-        Step(s.op, s.type, tuple(moved[a] for a in s.args), s.value)
-        for s in (steps[i] for i in sorted(needed))
-    ]
-    return Program(tuple(kept), tuple(moved[r] for r in roots))
+    # an expression that failed half way leaves steps behind
+    program = Program(tuple(builder.steps), tuple(roots)).pruned()
+    return Compiled(program, tuple(places), tuple(dict.fromkeys(problems)))
 
 
 class _Builder:

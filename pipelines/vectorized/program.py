@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,17 @@ class Program:
     steps: tuple[Step, ...]
     roots: tuple[int, ...]
 
+    def pruned(self) -> Program:
+        """The same results from only the steps that they need."""
+        needed = set(self.roots)
+        for place in range(len(self.steps) - 1, -1, -1):
+            if place in needed:
+                needed |= set(self.steps[place].args)
+        places = sorted(needed)
+        moved = {old: new for new, old in enumerate(places)}
+        kept = [replace(self.steps[i], args=tuple(moved[a] for a in self.steps[i].args)) for i in places]
+        return Program(tuple(kept), tuple(moved[r] for r in self.roots))
+
     def run(self, columns: Mapping[str, pa.Array], rows: int) -> list[Value]:
         """The values of the roots for a batch of ``rows`` rows."""
         values: list[Value] = []
@@ -85,7 +96,7 @@ def as_arrow(value: Value, kind: str, rows: int) -> pa.Array:
         return data if valid is None else pc.if_else(pa.array(valid), data, None)
     if isinstance(data, (str, pa.Scalar)):
         return pa.repeat(pa.scalar(data, _ARROW[kind]), rows)
-    full = np.ascontiguousarray(np.broadcast_to(data, rows), NUMPY[kind])
+    full: Any = np.ascontiguousarray(np.broadcast_to(data, rows), NUMPY[kind])
     mask = None if valid is None else ~np.broadcast_to(valid, rows)
     if kind.startswith("timestamp"):
         full = full.view("datetime64[us]")

@@ -1,0 +1,260 @@
+"""What one task does with the rows that reach the model: predict, isolate, count, profile.
+
+A batch on which the model raises is bisected until the rows at fault stand alone; they are handed back with
+the reason. A batch that takes too long ends the task. A task that is tried again, as after a worker that the
+system killed, calls the model with smaller batches.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.profiles import ColumnSpec, TableProfile
+from pipelines.records import ModelColumn
+from pipelines.scoring.frames import to_frame
+from pipelines.scoring.loaders import LoadedModel, ModelSpec, load
+from pipelines.scoring.outputs import WrongOutput, arrow_type, to_arrays
+from pipelines.scoring.states import WorkerState
+
+UNFIT = "prediction is missing, NaN or infinite"
+MARKER = "scoreline-model-failed:"  # what the driver looks for in a failed task's message
+ISOLATED_PER_BATCH = 64  # more than these failing alone in one batch, and the model as a whole has failed;
+ISOLATED_ANYWAY = 8  # but a small batch, the last one of a task say, may hold nothing but these
+SMALLER = 3  # a retried task's batches have 2**-3 of the rows
+_GRACE = 10.0  # seconds that native code has to come back after its time is over
+
+
+class ModelFailedHere(Exception):
+    """The model cannot score this batch; the message begins with a marker the driver understands."""
+
+    def __init__(self, problem: str, batch: int) -> None:
+        self.body = {"problem": problem, "batch": batch, "partition": partition(), "stage": "predict"}
+        super().__init__(f"{MARKER}{json.dumps(self.body)}{MARKER}")
+
+
+class TooSlow(BaseException):
+    """The model has not answered in time. No ``Exception``, so that no model's own handler swallows it."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that a worker is told: how to load the model, what goes in, what comes out, what to count.
+
+    ``critical`` has the critical bits of each mask column. ``specs`` are the columns to profile.
+    ``batch_timeout``: seconds that one call of the model may take; 0 is no limit.
+    """
+
+    model: ModelSpec
+    inputs: tuple[ModelColumn, ...]
+    outputs: tuple[ModelColumn, ...]
+    critical: tuple[int, ...]
+    specs: tuple[ColumnSpec, ...] = ()
+    batch_timeout: float = 0.0
+
+
+class Account:
+    """Counts what one task does. Mutable, and never leaves the worker: :meth:`close` gives its sum."""
+
+    def __init__(self, task: Task, smaller: int = 0) -> None:
+        self.task = task
+        self.smaller = smaller
+        self.profile = TableProfile.empty(task.specs) if task.specs else None
+        self.state = WorkerState()
+        self.cpu = time.process_time()
+
+    def load(self, spec: ModelSpec, payload: Callable[[], bytes]) -> LoadedModel:
+        """The model, from the worker's cache or from its bytes.
+
+        Raises:
+            ModelFailedHere: it cannot be loaded.
+        """
+        start = time.perf_counter()
+        try:
+            model, fresh = load(spec, payload)
+        except Exception as error:
+            raise ModelFailedHere(
+                f"the model cannot be loaded: {type(error).__name__}: {error}", 0
+            ) from error
+        me = _worker_name()
+        loads = ((me, time.perf_counter() - start),) if fresh else ()
+        classes = () if model.classes is None else tuple(str(c) for c in model.classes)
+        self.state = replace(self.state, loads=loads, workers=(me,), classes=classes)
+        return model
+
+    def predict(
+        self, model: LoadedModel, columns: Sequence[pa.Array], rows: int
+    ) -> tuple[list[pa.Array], pa.Array]:
+        """One array per output and the error (text or NULL) of each row of ``columns``, counted and profiled.
+
+        Args:
+            rows: how many rows the batch had before some were refused.
+
+        Raises:
+            ModelFailedHere: the model as a whole fails, answers wrongly or not in time.
+        """
+        arrays, errors = self._predicted(model, list(columns))
+        self._count(rows, errors)
+        if self.profile is not None and len(errors):
+            self._observe(self.profile, columns, arrays, model.classes)
+        return arrays, errors
+
+    def close(self, counts: tuple[tuple[int, ...], ...]) -> WorkerState:
+        """The account of the task; ``counts`` are its rows by rule."""
+        return replace(
+            self.state,
+            counts=counts,
+            cpu_seconds=time.process_time() - self.cpu,
+            peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            profile=self.profile,
+        )
+
+    def _predicted(self, model: LoadedModel, columns: list[pa.Array]) -> tuple[list[pa.Array], pa.Array]:
+        rows = len(columns[0])
+        empty = [pa.array([], arrow_type(c.type)) for c in self.task.outputs]
+        if not rows:
+            return empty, pa.nulls(0, pa.string())
+        start = time.perf_counter()
+        pieces = list(self._pieces(model, columns, rows))
+        arrays = [pa.concat_arrays([p[0][i] for p in pieces]) for i in range(len(empty))]
+        errors = pa.concat_arrays([p[1] for p in pieces])
+        spent = time.perf_counter() - start
+        self.state = replace(self.state, predict_seconds=self.state.predict_seconds + spent)
+        return arrays, errors
+
+    def _pieces(self, model: LoadedModel, columns: list[pa.Array], rows: int) -> Iterator[Any]:
+        """Results for all rows, in order; halves what raises, down to the row at fault."""
+        most = max(1, rows >> (SMALLER * self.smaller))
+        pending = [(start, min(start + most, rows)) for start in range(0, rows, most)][::-1]
+        isolated = 0
+        while pending:
+            start, stop = pending.pop()
+            part = columns if stop - start == rows else [c.slice(start, stop - start) for c in columns]
+            try:
+                yield self._call(model, part)
+            except WrongOutput as error:
+                raise ModelFailedHere(f"the model {error}", self.state.batches) from error
+            except TooSlow:
+                limit = self.task.batch_timeout
+                raise ModelFailedHere(
+                    f"the model has not answered within {limit:g} s for {stop - start} rows (scoring.batch_timeout)",
+                    self.state.batches,
+                ) from None
+            except Exception as error:  # whatever a model raises belongs to its row, not to the run
+                if stop - start == 1:
+                    isolated += 1
+                    self._refuse_hopeless(isolated, rows, error)
+                    yield (
+                        [pa.nulls(1, arrow_type(c.type)) for c in self.task.outputs],
+                        pa.array([_reason(error)]),
+                    )
+                else:
+                    middle = (start + stop) // 2
+                    pending += [(middle, stop), (start, middle)]
+
+    def _refuse_hopeless(self, isolated: int, rows: int, error: Exception) -> None:
+        """Half a big batch, or all of what the task has seen so far: that is no longer about single rows."""
+        all_so_far = isolated == rows > 1 and not self.state.predicted
+        if all_so_far or isolated > min(ISOLATED_PER_BATCH, max(ISOLATED_ANYWAY, rows // 2)):
+            raise ModelFailedHere(
+                f"the model raises on {isolated} or more rows of a batch of {rows}: {_reason(error)}",
+                self.state.batches,
+            ) from error
+
+    def _call(self, model: LoadedModel, columns: Sequence[pa.Array]) -> tuple[list[pa.Array], pa.Array]:
+        task, rows = self.task, len(columns[0])
+        self.state = replace(self.state, calls=self.state.calls + 1)
+        with limited(task.batch_timeout):
+            result = model.predict(to_frame(task.inputs, columns))
+        arrays, bad = to_arrays(result, rows, task.model.method, task.outputs, model.classes)
+        if not bad.any():
+            return arrays, pa.nulls(rows, pa.string())
+        return arrays, pa.array([UNFIT if b else None for b in bad], pa.string())
+
+    def _count(self, rows: int, errors: pa.Array) -> None:
+        failed = len(errors) - errors.null_count
+        s = self.state
+        self.state = replace(
+            s,
+            rows=s.rows + rows,
+            predicted=s.predicted + len(errors) - failed,
+            failed=s.failed + failed,
+            batches=s.batches + 1,
+        )
+
+    def _observe(
+        self, profile: TableProfile, columns: Sequence[pa.Array], arrays: Sequence[pa.Array], classes: Any
+    ) -> None:
+        named: dict[str, Any] = {c.name: a for c, a in zip(self.task.inputs, columns, strict=True)}
+        for wanted, array in zip(self.task.outputs, arrays, strict=True):
+            named[wanted.name] = array
+            if wanted.name == "probability" and classes is not None:
+                named |= _by_class(wanted.name, array, classes)
+        profile.update({s.name: named[s.name] for s in self.task.specs if s.name in named})
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raise TooSlow where the block takes longer, and end the process where native code never comes back.
+
+    Only the main thread of a process, where Spark runs its workers, can be interrupted.
+    """
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise TooSlow
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    faulthandler.dump_traceback_later(seconds + _GRACE, exit=True)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _by_class(name: str, array: pa.ListArray, classes: Sequence[Any]) -> dict[str, np.ndarray]:
+    """``probability_<class>``: one array per class from the lists of the rows that have one."""
+    values = array.drop_null().flatten().to_numpy(zero_copy_only=False)
+    matrix = values.reshape(-1, len(classes))
+    return {f"{name}_{label}": np.ascontiguousarray(matrix[:, i]) for i, label in enumerate(classes)}
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0][:500] if str(error) else ''}"
+
+
+def _worker_name() -> str:
+    return f"{os.uname().nodename}:{os.getpid()}"
+
+
+def partition() -> int:
+    """The Spark partition this code runs for, -1 outside of a task."""
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    return -1 if context is None else context.partitionId()
+
+
+def attempts() -> int:
+    """How often this task was tried before."""
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    return 0 if context is None else context.attemptNumber()

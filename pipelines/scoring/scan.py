@@ -1,0 +1,229 @@
+"""What runs in a Python worker that reads for itself: row groups in, files of predictions and quarantine out.
+
+Nothing of the rows passes through Spark; it only says which worker takes which unit. Row groups are decoded,
+screened, scored, measured and written batch by batch, so that memory does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.scoring.account import Account, ModelFailedHere, Task, attempts
+from pipelines.scoring.loaders import LoadedModel
+from pipelines.scoring.refusals import Verdicts, quarantined
+from pipelines.scoring.units import FAILED, STOP, Piece, Rows, Unit, UnitFolder, is_done
+from pipelines.vectorized.aggregates import Aggregate, Totals
+from pipelines.vectorized.program import Program
+
+PREDICTIONS, QUARANTINE = "predictions.parquet", "quarantine.parquet"
+_BATCH_BYTES, _FEWEST, _MOST = 8 << 20, 1024, 65_536
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules as one program: a verdict for each name, then what is aggregated."""
+
+    names: tuple[str, ...]
+    critical: tuple[bool, ...]
+    reported: tuple[bool, ...]
+    program: Program
+    values: Program
+    aggregates: tuple[Aggregate, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScanTask:
+    """All that a worker is told. ``schema`` are the source columns as Spark names and types them; ``feeds`` makes
+    the model's inputs of them; ``kept`` goes from the source to the predictions as it is."""
+
+    task: Task
+    before: Rules
+    feeds: Program
+    after: Rules
+    kept: tuple[str, ...]
+    schema: pa.Schema
+    predictions: pa.Schema
+    quarantine: pa.Schema
+    model_id: str
+    timestamp: datetime
+    folder: str
+
+
+def scan(
+    task: ScanTask, units: Sequence[Sequence[Unit]], payload: Callable[[], bytes], batches: Iterator[Any]
+) -> Iterator[pa.RecordBatch]:
+    """Score the units of one Spark task; ``batches`` name the task by its number. Yields the ids of the units.
+
+    A model that fails is no matter of trying again: it is noted in the folder, and all tasks end.
+    """
+    pa.set_cpu_count(1)  # Spark runs one worker per core
+    done: list[str] = []
+    for number in (n for batch in batches for n in batch.column(0).to_pylist()):
+        for unit in units[number]:
+            if _stopped(task.folder):
+                break
+            try:
+                _score_unit(task, unit, payload)
+            except ModelFailedHere as error:
+                _note(task.folder, error.body)
+                break
+            done.append(unit.id)
+    yield pa.RecordBatch.from_pydict({"unit": pa.array(done, pa.string())})
+
+
+def _stopped(folder: str) -> bool:
+    return os.path.exists(os.path.join(folder, STOP))
+
+
+def _note(folder: str, body: dict[str, Any]) -> None:
+    """The first failure is the one to tell."""
+    path = Path(folder) / FAILED
+    draft = path.with_name(f".{FAILED}-{os.getpid()}")
+    draft.write_text(json.dumps(body))
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    (Path(folder) / STOP).touch()
+
+
+def _score_unit(task: ScanTask, unit: Unit, payload: Callable[[], bytes]) -> None:
+    if is_done(Path(task.folder), unit.id):
+        return
+    account = Account(task.task, attempts())
+    model = account.load(task.task.model, payload)
+    folder = UnitFolder(Path(task.folder), unit.id)
+    try:
+        with _Unit(task, account, model, folder.draft) as work:
+            for piece in unit.pieces:
+                for batch in _batches(task, piece):
+                    if _stopped(task.folder):
+                        return
+                    work.score(batch, piece.path)
+        folder.commit(Rows(work.scored, work.refused), work.account())
+    finally:
+        folder.abandon()
+
+
+def _batches(task: ScanTask, piece: Piece) -> Iterator[dict[str, pa.Array]]:
+    """The source's columns, in the types that Spark gives them."""
+    size = int(np.clip(_BATCH_BYTES * piece.rows // max(piece.bytes, 1), _FEWEST, _MOST))
+    with pq.ParquetFile(piece.path, page_checksum_verification=True) as file:
+        names = task.schema.names
+        for batch in file.iter_batches(size, row_groups=list(piece.groups), columns=names, use_threads=False):
+            found = dict(zip(batch.schema.names, batch.columns, strict=True))
+            yield {f.name: _typed(found[f.name], f.type) for f in task.schema}
+
+
+def _typed(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    return array if array.type == kind else array.cast(kind)
+
+
+class _Unit:
+    """One unit in the making. Use as a context, which closes its files."""
+
+    def __init__(self, task: ScanTask, account: Account, model: LoadedModel, folder: Path) -> None:
+        self.task, self._account, self._model, self._folder = task, account, model, folder
+        self._before = Verdicts(task.before.names)
+        self._after = Verdicts(task.after.names)
+        self._totals = [Totals.empty(rules.aggregates) for rules in (task.before, task.after)]
+        self._writers: dict[str, pq.ParquetWriter] = {}
+        self.scored = self.refused = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+    def score(self, columns: dict[str, pa.Array], path: str) -> None:
+        """One batch: screen, predict, screen, write."""
+        task, rows = self.task, len(next(iter(columns.values())))
+        verdicts = self._before.count(task.before.program.verdicts(columns, rows), rows)
+        self._totals[0].add(task.before.values.run(columns, rows), rows)
+        keep = ~_any(verdicts, task.before.critical, rows)
+        inputs = task.feeds.arrays(columns, rows)
+        if not keep.all():
+            inputs = [a.filter(pa.array(keep)) for a in inputs]
+        outputs, errors = self._account.predict(self._model, inputs, rows)
+        predicted = keep.copy()
+        predicted[keep] = errors.is_null().to_numpy(zero_copy_only=False)
+        table = self._predictions(columns, outputs, errors, predicted)
+        count = int(predicted.sum())
+        late = self._after.count(task.after.program.verdicts(table, count), count)
+        self._totals[1].add(task.after.values.run(table, count), count)
+        scored = ~_any(late, task.after.critical, count)
+        self._write_scored(table, scored)
+        if int(scored.sum()) < rows:
+            gone = np.ones(rows, bool)
+            gone[predicted] = ~scored
+            parts = (verdicts, keep, errors, predicted, late)
+            refused = quarantined(task, columns, gone, parts, path)
+            self._write(QUARANTINE, refused)
+            self.refused += refused.num_rows
+
+    def _predictions(
+        self, columns: dict[str, pa.Array], outputs: list[pa.Array], errors: pa.Array, predicted: np.ndarray
+    ) -> dict[str, pa.Array]:
+        names = [c.name for c in self.task.task.outputs]
+        if predicted.all():
+            return {n: columns[n] for n in self.task.kept} | dict(zip(names, outputs, strict=True))
+        wanted, answered = pa.array(predicted), errors.is_null()
+        return {n: columns[n].filter(wanted) for n in self.task.kept} | {
+            n: a.filter(answered) for n, a in zip(names, outputs, strict=True)
+        }
+
+    def _write_scored(self, table: dict[str, pa.Array], scored: np.ndarray) -> None:
+        rows = int(scored.sum())
+        if not rows:
+            return
+        arrays = list(table.values())
+        if rows < len(scored):
+            arrays = [a.filter(pa.array(scored)) for a in arrays]
+        arrays += [
+            pa.repeat(pa.scalar(v, t), rows)
+            for v, t in zip(
+                (self.task.model_id, self.task.timestamp), self.task.predictions.types[-2:], strict=True
+            )
+        ]
+        fitted = [_typed(a, t) for a, t in zip(arrays, self.task.predictions.types, strict=True)]
+        self._write(PREDICTIONS, pa.RecordBatch.from_arrays(fitted, schema=self.task.predictions))
+        self.scored += rows
+
+    def _write(self, name: str, batch: pa.RecordBatch) -> None:
+        if name not in self._writers:
+            self._writers[name] = pq.ParquetWriter(
+                self._folder / name, batch.schema, compression="snappy", store_schema=False
+            )
+        self._writers[name].write_batch(batch)
+
+    def account(self) -> dict[str, Any]:
+        """What was counted, as JSON."""
+        state = self._account.close((tuple(self._before.counts),))
+        return {
+            "state": state.to_bytes().decode(),
+            "after": self._after.counts,
+            "totals": [t.states for t in self._totals],
+        }
+
+
+def _any(verdicts: Sequence[Any], wanted: Sequence[bool], rows: int) -> np.ndarray:
+    """Whether a row breaks a wanted rule."""
+    broken = np.zeros(rows, bool)
+    for verdict, counts in zip(verdicts, wanted, strict=True):
+        if counts:
+            broken |= verdict
+    return broken

@@ -1,0 +1,134 @@
+"""Units of work: row groups that are read, scored and committed together, by whichever task gets there first.
+
+How an input is cut depends on its files alone, so that a second attempt finds the first one's units.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+_SMALLEST, _LARGEST, _PARTS = 4 << 20, 128 << 20, 64  # bytes before compression
+ACCOUNT, ROWS = "account.json", "rows.json"
+STOP, FAILED = "stop", "failed.json"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Neighbouring row groups of one file."""
+
+    path: str
+    groups: tuple[int, ...]
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """``id`` says what is in it: the same pieces have the same id in every attempt."""
+
+    id: str
+    pieces: tuple[Piece, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(p.rows for p in self.pieces)
+
+    @property
+    def bytes(self) -> int:
+        return sum(p.bytes for p in self.pieces)
+
+
+def cut(groups: Iterable[Any]) -> tuple[Unit, ...]:
+    """Row groups, in their order, as units: about 64 of them, but none below 4 MB or (if a row group allows) above
+    128 MB."""
+    groups = [g for g in groups if g.rows]
+    target = min(max(sum(g.bytes for g in groups) // _PARTS, _SMALLEST), _LARGEST)
+    units: list[Unit] = []
+    waiting: list[Any] = []
+    for group in groups:
+        waiting.append(group)
+        if sum(g.bytes for g in waiting) >= target:
+            units.append(_unit(waiting))
+            waiting = []
+    return (*units, _unit(waiting)) if waiting else tuple(units)
+
+
+def _unit(groups: Sequence[Any]) -> Unit:
+    pieces = []
+    for path in dict.fromkeys(g.path for g in groups):
+        mine = [g for g in groups if g.path == path]
+        numbers = tuple(g.number for g in mine)
+        pieces.append(Piece(path, numbers, sum(g.rows for g in mine), sum(g.bytes for g in mine)))
+    text = json.dumps([asdict(p) for p in pieces])
+    return Unit(hashlib.sha256(text.encode()).hexdigest()[:20], tuple(pieces))
+
+
+def tasks(units: Sequence[Unit], cores: int) -> list[list[Unit]]:
+    """Units by Spark task: three tasks per core, more where they would be very long. Starting a task costs Spark
+    and Python about 0.2 s."""
+    wanted = max(3 * cores, sum(u.bytes for u in units) // (2 * _LARGEST))
+    count = max(1, min(len(units), wanted))
+    size, larger = divmod(len(units), count)
+    ends = [size * i + min(i, larger) for i in range(count + 1)]
+    return [list(units[a:b]) for a, b in pairwise(ends)]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What became of a unit's rows."""
+
+    scored: int
+    quarantined: int
+
+    @property
+    def read(self) -> int:
+        return self.scored + self.quarantined
+
+
+class UnitFolder:
+    """A folder in which a unit is written, and which gets its name when all is there."""
+
+    def __init__(self, root: Path, unit: str) -> None:
+        self.root, self.unit = root, unit
+        self.draft = root / f".{unit}-{uuid.uuid4().hex[:8]}"
+        self.draft.mkdir(parents=True)
+
+    def commit(self, rows: Rows, account: dict[str, Any]) -> None:
+        """Make the unit visible, unless another attempt of the same task has done so already."""
+        (self.draft / ROWS).write_text(json.dumps(asdict(rows)))
+        (self.draft / ACCOUNT).write_text(json.dumps(account))
+        try:
+            os.rename(self.draft, self.root / self.unit)
+        except OSError:
+            if not is_done(self.root, self.unit):
+                raise
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+        shutil.rmtree(self.draft, ignore_errors=True)
+
+
+def is_done(root: Path, unit: str) -> bool:
+    """Whether a unit is committed."""
+    return (root / unit / ROWS).is_file()
+
+
+def rows_of(root: Path, unit: str) -> Rows:
+    """What became of a committed unit's rows."""
+    return Rows(**json.loads((root / unit / ROWS).read_text()))
+
+
+def account_of(root: Path, unit: str) -> dict[str, Any]:
+    """The account of a committed unit."""
+    body: dict[str, Any] = json.loads((root / unit / ACCOUNT).read_text())
+    return body
