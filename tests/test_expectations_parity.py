@@ -11,6 +11,7 @@ import decimal
 import json
 import math
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipelines.expectations import SuiteVerdict, judge, load_suite, plan_suite
+from pipelines.scoring.refusals import Verdicts
+from pipelines.vectorized import Totals, compile_aggregates, compile_columns
 
 # Hundreds of queries over 300 rows: compiling each of them would take most of the time.
 QUICK = {
@@ -328,6 +331,35 @@ def ours(spark: SparkSession, frame: DataFrame, suite_file: Path) -> SuiteVerdic
     return judge(plan, *measure(frame, plan), frame)
 
 
+@dataclass(frozen=True)
+class InWorkers:
+    """The verdict on what workers that read for themselves would have measured, and the keys they could measure."""
+
+    verdict: SuiteVerdict
+    conditions: set[str]
+    aggregates: set[str]
+
+
+@pytest.fixture(scope="module")
+def in_workers(spark: SparkSession, frame: DataFrame, suite_file: Path) -> InWorkers:
+    """What has no form for workers is measured by Spark, as a run then would."""
+    plan = plan_suite(load_suite(suite_file, "input"), frame.schema, spark)
+    rows, counts, aggregates = measure(frame, plan)
+    rules = compile_columns(frame, [c.column for c in plan.conditions])
+    values, wanted = compile_aggregates(frame, list(plan.aggregates.values()))
+    known = [k for k, a in zip(plan.aggregates, wanted, strict=True) if a is not None]
+    totals = Totals.empty([a for a in wanted if a is not None])
+    keys = [c.key for c, place in zip(plan.conditions, rules.places, strict=True) if place is not None]
+    counted = Verdicts(keys)
+    for batch in frame.toArrow().to_batches(max_chunksize=70):
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        counted.count(rules.program.verdicts(columns, batch.num_rows), batch.num_rows)
+        totals.add(values.program.run(columns, batch.num_rows), batch.num_rows)
+    counts |= dict(zip(keys, counted.counts, strict=True))
+    aggregates |= dict(zip(known, totals.results(), strict=True))
+    return InWorkers(judge(plan, rows, counts, aggregates, frame), set(keys), set(known))
+
+
 def close(left: Any, right: Any) -> bool:
     if isinstance(left, float) and isinstance(right, float):
         return (
@@ -345,11 +377,24 @@ def close(left: Any, right: Any) -> bool:
 @pytest.mark.parametrize(
     "case", range(len(CASES)), ids=[f"{t[7:]}-{n or i}" for i, (t, _, n) in enumerate(CASES)]
 )
-def test_result_equals_that_of_stock_gx(case: int, stock: dict[int, Any], ours: SuiteVerdict) -> None:
-    expected, found = stock[case], ours.result.results[case]
+@pytest.mark.parametrize("measured_in", ["spark", "workers"])
+def test_result_equals_that_of_stock_gx(
+    case: int, measured_in: str, stock: dict[int, Any], ours: SuiteVerdict, in_workers: InWorkers
+) -> None:
+    verdict = ours if measured_in == "spark" else in_workers.verdict
+    expected, found = stock[case], verdict.result.results[case]
     assert found.success == expected.success
     assert close(found.result, expected.result), (found.result, expected.result)
     assert _raised(found) == _raised(expected)
+
+
+def test_most_conditions_have_a_form_for_workers_that_read_for_themselves(
+    ours: SuiteVerdict, in_workers: InWorkers
+) -> None:
+    kinds = {key.rpartition("-")[0] for key in in_workers.conditions}
+    assert {"column_values.between", "column_values.nonnull", "column_values.in_set", "domain"} <= kinds
+    assert len(in_workers.conditions) >= 100
+    assert len(in_workers.aggregates) >= 20
 
 
 def _raised(result: Any) -> bool:

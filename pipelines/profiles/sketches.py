@@ -138,7 +138,8 @@ def moments(floats: Floats) -> Moments:
     with np.errstate(over="ignore", invalid="ignore"):
         mean = float(np.add.reduce(floats)) / len(floats)
         deviations = floats - mean
-        return len(floats), mean, float(deviations @ deviations)
+        # not a BLAS product, which would start threads of its own beside Spark's
+        return len(floats), mean, float(np.einsum("i,i->", deviations, deviations))
 
 
 def merged_moments(a: Moments, b: Moments) -> Moments:

@@ -64,15 +64,21 @@ def compile_aggregates(
         found.append(_FUNCTIONS[_name(function)] if plain else None)
         problems += [] if plain else [f"aggregate {_name(function)}"]
     compiled = _compiled(inner)
-    types = [
-        None if p is None else compiled.program.steps[compiled.program.roots[p]].type for p in compiled.places
-    ]
-    result = []
-    for kind, kept in zip(found, types, strict=True):
-        fits = kind is not None and kept is not None and Aggregate.takes(kind, kept)
-        result.append(Aggregate(str(kind), str(kept)) if fits else None)
-        problems += [] if fits or kept is None or kind is None else [f"{kind} of {kept}"]
-    return Compiled(compiled.program, compiled.places, (*compiled.problems, *problems)), tuple(result)
+    steps, roots = compiled.program.steps, compiled.program.roots
+    kept: list[int] = []
+    places: list[int | None] = []
+    result: list[Aggregate | None] = []
+    for kind, place in zip(found, compiled.places, strict=True):
+        data_type = None if place is None else steps[roots[place]].type
+        fits = kind is not None and data_type is not None and Aggregate.takes(kind, data_type)
+        result.append(Aggregate(str(kind), str(data_type)) if fits else None)
+        places.append(len(kept) if fits else None)
+        if fits and place is not None:
+            kept.append(roots[place])
+        elif kind is not None and data_type is not None:
+            problems.append(f"{kind} of {data_type}")
+    program = Program(steps, tuple(kept)).pruned()
+    return Compiled(program, tuple(places), (*compiled.problems, *problems)), tuple(result)
 
 
 def _trees(frame: DataFrame, columns: Sequence[Column], field: str) -> list[list[dict[str, Any]]]:
