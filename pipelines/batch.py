@@ -201,7 +201,7 @@ def _score(attempt: Attempt, plan: _Plan, staging: publish.Staging, base: Any) -
         gates.quarantine(attempt)
         gates.expectations(the_pass, measured, plan.table, staging, attempt)
         findings = gates.drift(attempt, plan.reference, measured.state.profile)
-        outcome.metrics(attempt, plan.model, measured, plan.reference, findings, staging)
+        outcome.metrics(attempt, plan.model, measured, plan.reference, findings, staging, the_pass)
         gates.blocked(attempt)
     with attempt.stage("publish"):
         decided = outcome.decide(attempt, staging.slot, measured)

@@ -70,6 +70,7 @@ def metrics(
     against: TableProfile | None,
     findings: Any,
     staging: Staging,
+    the_pass: Pass,
 ) -> None:
     """Stage both metric tables; note what the workers cost."""
     state, day = measured.state, attempt.config.run_date
@@ -82,6 +83,8 @@ def metrics(
         publish.write_table(staging, name, table)
     attempt.facts["peak_worker_rss_mb"] = round(state.peak_rss_mb, 1)
     attempt.facts["spark"] = {
+        "engine": the_pass.name,
+        "resumed_rows": the_pass.reused,
         "workers": len(state.workers),
         "model_loads": len(state.loads),
         "load_model_latency_milli_secs": round(1000 * max((s for _, s in state.loads), default=0.0)),

@@ -35,6 +35,7 @@ from pipelines.scoring.scan import PREDICTIONS, QUARANTINE, Rules, ScanTask
 from pipelines.scoring.units import Unit
 from pipelines.screening import Screen
 from pipelines.source import SourceTable
+from pipelines.unit_watch import Watch
 from pipelines.vectorized import Program, Totals, compile_aggregates, compile_columns
 
 _AS_SPARK = {
@@ -50,7 +51,8 @@ class Unsuitable(Exception):
 
 @dataclass
 class ScanPass:
-    """``parts`` are all units of the input; ``reused`` those that an earlier attempt has left."""
+    """``parts`` are all units of the input; ``reused`` rows are in those that an earlier attempt has left; ``limit`` is
+    the share of rows that may be refused before there is no point in going on."""
 
     spark: SparkSession
     screen: Screen
@@ -60,11 +62,17 @@ class ScanPass:
     parts: tuple[Unit, ...]
     task: ScanTask
     payload: bytes
+    limit: float = 1.0
     name: str = "scan"
     reused: int = 0
 
     def run(self, staging: Staging) -> None:
-        """The one Spark job."""
+        """The one Spark job.
+
+        Raises:
+            DataRefused: so many rows were refused that the rest cannot change the verdict.
+            ModelFailed, ConfigInvalid: what a worker noted of the model.
+        """
         folder = staging.units
         folder.mkdir(parents=True, exist_ok=True)
         for left in (units.STOP, units.FAILED):
@@ -77,9 +85,13 @@ class ScanPass:
         task = _in_folder(self.task, folder)
         scored = functools.partial(scoring.scan_units, task, planned, scoring.ship(self.spark, self.payload))
         frame = self.spark.range(0, len(planned), 1, len(planned)).mapInArrow(scored, "unit string")
-        frame.collect()
+        with Watch(folder, self.parts, self.limit) as watch:
+            frame.collect()
         if (note := folder / units.FAILED).is_file():
             raise of_model(json.loads(note.read_text()))
+        if watch.hopeless:
+            self._stage("quarantine", staging)
+            raise watch.refusal()
 
     def measured(self, staging: Staging) -> Measured:
         """What all units together counted."""
@@ -104,14 +116,15 @@ class ScanPass:
 
     def collect(self, staging: Staging) -> dict[str, int]:
         """Take the units' files as staged tables; rows by table, as their footers count them."""
-        counts = {}
-        for table, name, schema in (
-            ("predictions", PREDICTIONS, self.task.predictions),
-            ("quarantine", QUARANTINE, self.task.quarantine),
-        ):
-            files = [staging.units / u.id / name for u in self.parts]
-            counts[table] = publish.collect_table(staging, table, [f for f in files if f.is_file()], schema)
-        return counts
+        return {table: self._stage(table, staging) for table in ("predictions", "quarantine")}
+
+    def _stage(self, table: str, staging: Staging) -> int:
+        name, schema = {
+            "predictions": (PREDICTIONS, self.task.predictions),
+            "quarantine": (QUARANTINE, self.task.quarantine),
+        }[table]
+        files = [staging.units / u.id / name for u in self.parts]
+        return publish.collect_table(staging, table, [f for f in files if f.is_file()], schema)
 
 
 def _named(plan: SuitePlan | None, totals: Totals) -> dict[str, Any]:
@@ -157,7 +170,16 @@ def assemble(
         timestamp=datetime(config.run_date.year, config.run_date.month, config.run_date.day, tzinfo=UTC),
         folder="",
     )
-    return ScanPass(spark, screen, *suites, published, units.cut(footers.groups), task, model.payload)
+    return ScanPass(
+        spark,
+        screen,
+        *suites,
+        published,
+        units.cut(footers.groups),
+        task,
+        model.payload,
+        config.quality.max_quarantined,
+    )
 
 
 def _plain_footers(table: SourceTable, config: Config) -> Footers:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyspark.sql import Column, SparkSession
@@ -14,6 +15,10 @@ from pyspark.sql.types import StructType
 from pipelines.errors import ConfigInvalid
 from pipelines.expectations.measured import Recipe
 from pipelines.expectations.suites import Kind, Rule, Suite, import_gx
+from pipelines.records import plain
+
+_KEPT = 4  # plans that a process remembers, for the dates of a backfill
+_PLANS: dict[Any, SuitePlan] = {}
 
 
 @dataclass(frozen=True)
@@ -58,13 +63,24 @@ class SuitePlan:
 
 
 def plan_suite(suite: Suite, frame_schema: StructType, spark: SparkSession) -> SuitePlan:
-    """Compile ``suite`` for frames of ``frame_schema``. Reads no data.
+    """Compile ``suite`` for frames of ``frame_schema``; the same one only once in a session. Reads no data.
 
     Raises:
         ConfigInvalid: columns that do not exist, row conditions or patterns that Spark refuses, bounds that
             do not fit the type of the column; all problems at once.
     """
     import_gx()
+    rules = [[r.name, r.type, r.severity, plain(r.kwargs)] for r in suite.rules]
+    text = json.dumps([suite.kind, suite.name, suite.path, rules], default=str, sort_keys=True)
+    key = (text, frame_schema.json(), id(spark))
+    if key not in _PLANS:
+        if len(_PLANS) >= _KEPT:
+            _PLANS.pop(next(iter(_PLANS)))
+        _PLANS[key] = _planned(suite, frame_schema, spark)
+    return replace(_PLANS[key], suite=suite)
+
+
+def _planned(suite: Suite, frame_schema: StructType, spark: SparkSession) -> SuitePlan:
     from pipelines.expectations.planner import Planner
 
     problems = [p for rule in suite.rules for p in _missing_columns(rule, frame_schema)]

@@ -59,7 +59,7 @@ def quarantined(
 
 def uri(path: str) -> str:
     """A path as Spark shows it in ``_metadata.file_path``."""
-    return "file://" + "".join(c if c in _LEGAL or ord(c) > 127 else quote(c) for c in path)
+    return "file:" + "".join(c if c in _LEGAL or ord(c) > 127 else quote(c) for c in path)
 
 
 def _at(verdict: Any, predicted: np.ndarray) -> np.ndarray:

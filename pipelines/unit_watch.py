@@ -1,0 +1,60 @@
+"""Look at the units while workers commit them: a run that cannot succeed any more ends at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from pipelines.errors import DataRefused
+from pipelines.scoring import units
+from pipelines.scoring.units import Unit
+
+PERIOD = 0.5  # seconds between two looks
+
+
+class Watch:
+    """While the context is open, tells workers to stop once more than ``limit`` of all rows are refused."""
+
+    def __init__(self, folder: Path, parts: Sequence[Unit], limit: float) -> None:
+        self.hopeless = False
+        self.read = self.refused = 0
+        self._folder, self._limit = folder, limit
+        self._waiting = {u.id for u in parts}
+        self._rows = sum(u.rows for u in parts)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look_on, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def refusal(self) -> DataRefused:
+        """What to tell of a hopeless run."""
+        return DataRefused(
+            f"{self.refused} rows were quarantined when {self.read} of {self._rows} were read, "
+            f"limit {self._limit:.2%} of all; the run was stopped early.",
+            hint="Look at the quarantine, which is kept under refused/; correct the input or raise "
+            "quality.max_quarantined.",
+        )
+
+    def _look_on(self) -> None:
+        while not self._over.wait(PERIOD):
+            self._look()
+            if self.refused > self._limit * self._rows:
+                self.hopeless = bool(self._waiting)
+                if self.hopeless:
+                    (self._folder / units.STOP).touch()
+                return
+
+    def _look(self) -> None:
+        for unit in [u for u in self._waiting if units.is_done(self._folder, u)]:
+            rows = units.rows_of(self._folder, unit)
+            self.read += rows.read
+            self.refused += rows.quarantined
+            self._waiting.discard(unit)

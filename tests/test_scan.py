@@ -1,0 +1,306 @@
+"""Workers that read for themselves: when they may, what they leave, and what another attempt takes over."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from pipelines import run_batch, source, unit_watch
+from pipelines.config import Config
+from pipelines.errors import ConfigInvalid, DataRefused, ModelFailed
+from pipelines.parquet_files import RowGroup
+from pipelines.scoring import units
+from pipelines.scoring.refusals import uri
+from pipelines.scoring.units import Piece, Unit
+from tests.batch_factory import DAY, content, save_model, settings, suite
+from tests.model_factory import save, signature
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have no tests to import
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model") / "m")
+
+
+def frame(rows: int = 300) -> pd.DataFrame:
+    values = np.random.default_rng(3).normal(size=(rows, 2))
+    day = pd.DataFrame(values, columns=["a", "b"])
+    day.insert(0, "id", np.arange(rows) + 2**53)
+    day["word"] = [f"w{i % 7}" for i in range(rows)]
+    day["day"] = dt.date(2026, 1, 1)
+    day["at"] = pd.Timestamp("2026-01-01 12:00:00.123456", tz="UTC")
+    return day
+
+
+def write(home: Path, table: Any, files: int = 3, **options: Any) -> None:
+    folder = home / "in" / DAY
+    folder.mkdir(parents=True)
+    table = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
+    size = -(-table.num_rows // files)
+    for i in range(files):
+        pq.write_table(table.slice(i * size, size), folder / f"{i}.parquet", **options)
+
+
+def configured(home: Path, model: Path, **more: Any) -> Config:
+    tree = settings(home, model, drift={"baseline": "none"}, **more)
+    tree["source"]["path"] = f"{home}/in/{DAY}"
+    return Config.model_validate({**tree, "run_date": DAY})
+
+
+def rule(kind: str, severity: str, **kwargs: Any) -> dict[str, Any]:
+    return {"type": f"expect_{kind}", "kwargs": kwargs, "severity": severity}
+
+
+def published(home: Path, table: str) -> list[dict[str, Any]]:
+    found = pq.read_table(home / "out" / "toy" / table).drop_columns(["run_id", "run_date"])
+    return sorted(found.to_pylist(), key=lambda r: r["id"])
+
+
+def test_both_engines_publish_the_same_rows(spark: SparkSession, tmp_path: Path, model: Path) -> None:
+    day = frame()
+    day.loc[[5, 150], "a"] = None
+    day.loc[7, "b"] = 100.0
+    rules = suite(
+        tmp_path,
+        "in",
+        rule("column_values_to_be_between", "critical", column="b", max_value=50),
+        rule("column_values_to_be_in_set", "warning", column="word", value_set=["w1"]),
+        rule("column_mean_to_be_between", "warning", column="a", min_value=-1),
+    )
+    after = suite(
+        tmp_path, "out", rule("column_values_to_be_between", "critical", column="prediction", max_value=4)
+    )
+    records, tables = {}, {}
+    for engine in ("udf", "scan"):
+        home = tmp_path / engine
+        write(home, day)
+        quality = {"input": rules, "output": after, "max_quarantined": 0.5}
+        carry = {"carry": ["word", "day", "at"], "key": ["id"], "format": "parquet", "path": f"{home}/in"}
+        config = configured(home, model, quality=quality, scoring={"engine": engine}, source=carry)
+        records[engine] = run_batch(config, spark)
+        tables[engine] = {t: published(home, t) for t in ("predictions", "quarantine")}
+    for row in (*tables["udf"]["quarantine"], *tables["scan"]["quarantine"]):
+        row["source_file"] = row["source_file"].rpartition("/")[2]
+    assert tables["scan"] == tables["udf"]
+    udf, scan = records["udf"], records["scan"]
+    assert (udf.spark["engine"], scan.spark["engine"]) == ("udf", "scan")
+    assert scan.rows == udf.rows
+    assert scan.quarantined_by == udf.quarantined_by
+    assert scan.checks == udf.checks
+    assert {r["stage"] for r in tables["scan"]["quarantine"]} == {"input", "output"}
+
+
+NAMES = ["id", "a", "b"]
+UNSUITABLE: dict[str, tuple[Any, str]] = {
+    "decimals": (lambda t: t.set_column(1, "a", pa.array([Decimal("1.5")] * 9)), "column 'a'.*decimal"),
+    "nested": (lambda t: t.append_column("n", pa.array([{"x": 1}] * 9)), "column 'n'"),
+    "lists": (lambda t: t.append_column("n", pa.array([[1]] * 9)), "column 'n'"),
+    "unsigned": (lambda t: t.append_column("n", pa.array([1] * 9, pa.uint32())), "column 'n'.*uint32"),
+}
+
+
+@pytest.mark.parametrize("case", UNSUITABLE)
+def test_what_pyarrow_reads_otherwise_is_left_to_spark(
+    spark: SparkSession, tmp_path: Path, model: Path, case: str
+) -> None:
+    change, reason = UNSUITABLE[case]
+    write(tmp_path, change(pa.Table.from_pandas(frame(9)[NAMES], preserve_index=False)))
+    with pytest.raises(ConfigInvalid, match=f"scoring.engine: found scan, but {reason}"):
+        run_batch(configured(tmp_path, model, scoring={"engine": "scan"}), spark)
+    record = run_batch(configured(tmp_path, model), spark)
+    assert (record.spark["engine"], record.rows["scored"]) == ("udf", 9)
+
+
+def test_a_rule_that_only_spark_can_ask_is_left_to_spark(
+    spark: SparkSession, tmp_path: Path, model: Path
+) -> None:
+    write(tmp_path, frame(9))
+    pattern = {"column": "word", "regex": "^w"}
+    rule = suite(tmp_path, "in", {"type": "expect_column_values_to_match_regex", "kwargs": pattern})
+    config = configured(tmp_path, model, quality={"input": rule})
+    record = run_batch(config, spark)
+    assert record.spark["engine"] == "udf"
+    assert record.checks["input"]["success"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["plain.parquet", "a b.parquet", "100%.parquet", "ä€.parquet", "q[1]{2}.parquet", "x=1+2&3.parquet"],
+)
+def test_the_quarantine_names_a_file_as_spark_does(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    pq.write_table(pa.table({"x": [1]}), path)
+    file = source.list_files(str(path))
+    found = spark.read.parquet(*source._paths(file)).select(F.col("_metadata.file_path")).first()
+    assert found is not None
+    assert uri(str(path)) == found[0]
+
+
+groups = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(1, 10**6), st.integers(1, 300 << 20)), min_size=1, max_size=60
+).map(
+    lambda parts: [RowGroup(f"f{path}", n, rows, size) for n, (path, rows, size) in enumerate(sorted(parts))]
+)
+
+
+@given(groups, st.integers(1, 64))
+def test_units_hold_every_row_group_once_and_tasks_every_unit_once(parts: list[RowGroup], cores: int) -> None:
+    found = units.cut(parts)
+    pieces = [(p.path, g) for u in found for p in u.pieces for g in p.groups]
+    assert sorted(pieces) == sorted((g.path, g.number) for g in parts)
+    assert sum(u.rows for u in found) == sum(g.rows for g in parts)
+    assert len({u.id for u in found}) == len(found)
+    assert units.cut(parts) == found
+    planned = units.tasks(found, cores)
+    assert [u for task in planned for u in task] == list(found)
+    assert all(planned)
+    assert max(map(len, planned)) - min(map(len, planned)) <= 1
+
+
+def test_a_second_attempt_scores_only_what_the_first_has_not(
+    spark: SparkSession, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything but one unit was committed when the first attempt died."""
+    monkeypatch.setattr(units, "_SMALLEST", 1)  # a unit per row group
+    write(tmp_path, frame(1000), files=10)
+    config = configured(tmp_path, model)
+    whole = configured(tmp_path / "clean", model)
+    write(tmp_path / "clean", frame(1000), files=10)
+    run_batch(whole, spark)
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipelines.publish.collect_table", dies)
+    with pytest.raises(Exception, match="No space left"):
+        run_batch(config, spark)
+    monkeypatch.undo()
+    monkeypatch.setattr(units, "_SMALLEST", 1)
+    (left,) = (tmp_path / "out" / "toy" / "_work").glob("*/units/*")
+    committed = sorted(p.name for p in left.iterdir() if not p.name.startswith("."))
+    assert len(committed) == 10
+    for part in (left / committed[0]).iterdir():
+        part.unlink()
+    (left / committed[0]).rmdir()
+    record = run_batch(config, spark)
+    assert record.spark["resumed_rows"] == 900
+    assert record.rows == {"read": 1000, "scored": 1000, "quarantined": 0}
+    assert published(tmp_path, "predictions") == published(tmp_path / "clean", "predictions")
+    assert not list((tmp_path / "out" / "toy" / "_work").iterdir())
+
+
+def test_units_of_other_code_or_other_input_are_not_taken_over(
+    spark: SparkSession, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, frame(30))
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pipelines.publish.collect_table", dies)
+    with pytest.raises(Exception, match="No space left"):
+        run_batch(configured(tmp_path, model), spark)
+    monkeypatch.undo()
+    monkeypatch.setattr("pipelines.session.code_digest", lambda: "another")
+    record = run_batch(configured(tmp_path, model), spark)
+    assert record.spark["resumed_rows"] == 0
+    assert not list((tmp_path / "out" / "toy" / "_work").iterdir())
+
+
+def test_a_run_beyond_its_failure_budget_ends_before_its_input_does(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "_SMALLEST", 1)
+    monkeypatch.setattr(unit_watch, "PERIOD", 0.05)
+    day = frame(4000)
+    day.loc[day.index % 10 > 0, "a"] = None
+    write(tmp_path, day, files=400)
+    config = with_model(tmp_path, Slow(), quality={"max_quarantined": 0.01})
+    with pytest.raises(
+        DataRefused, match=r"were read, limit 1.00% of all; the run was stopped early"
+    ) as caught:
+        run_batch(config, spark)
+    record = caught.value.record
+    assert (record.exit_code, record.status) == (65, "refused")
+    kept = pq.read_table(record.paths["quarantine"])
+    assert 40 < kept.num_rows < 4000
+    assert kept["reasons"].to_pylist()[0] == ["required(a)"]
+    assert content(tmp_path / "out" / "toy") == {}
+
+
+class Slow:
+    """0 after a while."""
+
+    def predict(self, table: Any) -> Any:
+        time.sleep(0.03)
+        return np.zeros(len(table))
+
+
+class Broken:
+    def predict(self, table: Any) -> Any:
+        raise RuntimeError("no")
+
+
+class Hanging:
+    def predict(self, table: Any) -> Any:
+        while True:
+            time.sleep(0.01)
+
+
+def with_model(home: Path, estimator: Any, **more: Any) -> Config:
+    model = save(estimator, home / "m", signature({"a": "double"}, {None: "double"}))
+    config = configured(home, Path(model), **more)
+    return config.model_copy(update={"model": config.model.model_copy(update={"allow_pickle": True})})
+
+
+def test_a_model_that_fails_is_told_once_and_not_tried_again(spark: SparkSession, tmp_path: Path) -> None:
+    write(tmp_path, frame(30))
+    with pytest.raises(ModelFailed, match=r"the model raises on .* RuntimeError: no"):
+        run_batch(with_model(tmp_path, Broken()), spark)
+
+
+@pytest.mark.parametrize("engine", ["udf", "scan"])
+def test_a_model_that_hangs_is_stopped(spark: SparkSession, tmp_path: Path, engine: str) -> None:
+    write(tmp_path, frame(30), files=1)
+    config = with_model(tmp_path, Hanging(), scoring={"engine": engine, "batch_timeout": 0.5})
+    with pytest.raises(ModelFailed, match=r"has not answered within 0.5 s for 30 rows"):
+        run_batch(config, spark)
+
+
+def test_of_two_attempts_at_a_unit_the_first_to_commit_counts(tmp_path: Path) -> None:
+    one, two = (units.UnitFolder(tmp_path, "u") for _ in range(2))
+    two.commit(units.Rows(3, 0), {"by": "two"})
+    one.commit(units.Rows(3, 0), {"by": "one"})
+    assert units.account_of(tmp_path, "u") == {"by": "two"}
+    assert [p.name for p in tmp_path.iterdir()] == ["u"]
+
+
+def test_a_note_of_failure_is_the_first_one(tmp_path: Path) -> None:
+    from pipelines.scoring.scan import _note
+
+    _note(str(tmp_path), {"problem": "first"})
+    _note(str(tmp_path), {"problem": "second"})
+    assert json.loads((tmp_path / units.FAILED).read_text()) == {"problem": "first"}
+    assert (tmp_path / units.STOP).is_file()
+
+
+def test_a_unit_knows_its_rows() -> None:
+    unit = Unit("u", (Piece("f", (0, 1), 10, 100), Piece("g", (0,), 5, 50)))
+    assert (unit.rows, unit.bytes) == (15, 150)
