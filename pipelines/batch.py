@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,8 +16,10 @@ from pipelines import (
     binding,
     failures,
     gates,
+    incremental,
     one_pass,
     outcome,
+    part_pass,
     publish,
     registry,
     scan_pass,
@@ -36,6 +40,8 @@ from pipelines.errors import (
 from pipelines.passes import Pass
 from pipelines.profiles import TableProfile
 from pipelines.records import InputFile, ResolvedModel, RunRecord
+
+log = logging.getLogger("scoreline")
 
 
 def now() -> datetime:
@@ -103,11 +109,14 @@ class _Plan:
 def _publish_once(
     attempt: Attempt, place: publish.Slot, spark: SparkSession | None, force: bool
 ) -> RunRecord:
-    with publish.lock(place):
+    incremental_run = attempt.config.source.incremental
+    with publish.lock(place), publish.lock(place, every_date=True) if incremental_run else nullcontext():
         committed = publish.recover(place, force)
         if committed and not force:
             return outcome.already(attempt, place, committed)
-        work = _resolve(attempt)
+        work = _resolve(attempt, place)
+        if not work.files:
+            return outcome.nothing_new(attempt, place)
         spark = _start(attempt, spark)
         with session.settings(spark, session.RUN_SETTINGS), session.described(spark, attempt.config.name):
             plan = _plan(attempt, place, spark, work)
@@ -125,22 +134,39 @@ def _publish_once(
 
 
 def _dry_run(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, force: bool) -> RunRecord:
-    work = _resolve(attempt)
+    work = _resolve(attempt, place)
+    if not work.files:
+        return attempt.record("dry_run")
     spark = _start(attempt, spark)
     with session.settings(spark, session.RUN_SETTINGS):
         _plan(attempt, place, spark, work).passes()
     return attempt.record("dry_run")
 
 
-def _resolve(attempt: Attempt) -> _Work:
+def _resolve(attempt: Attempt, place: publish.Slot) -> _Work:
     config = attempt.config
     with attempt.stage("resolve"):
         files = source.list_files(config.source.path)
+        if config.source.incremental:
+            files = _new(attempt, place, files)
         model = registry.resolve(config.model, config.tracking)
         attempt.facts["model"] = outcome.identity(model)
         for text in model.warnings:
             attempt.warn(text)
     return _Work(files, model)
+
+
+def _new(attempt: Attempt, place: publish.Slot, files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:
+    new = incremental.unscored(place.root, place.date, files)
+    log.info("%d of %d files are new", len(new.files), len(files))
+    if new.changed:
+        attempt.warn(
+            f"source: {len(new.changed)} file(s) have changed since they were scored and are scored again: "
+            f"{', '.join(new.changed[:3])}"
+        )
+    if not new.files:
+        attempt.warn(f"source: nothing new, all {new.known} file(s) have been scored for earlier dates")
+    return new.files
 
 
 def _start(attempt: Attempt, spark: SparkSession | None) -> SparkSession:
@@ -182,7 +208,19 @@ def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Wor
                         f"scoring.engine: found scan, but {reason}.", hint="Use auto, or udf."
                     ) from None
                 attempt.detail["not_scanned"] = str(reason)
-        return one_pass.assemble(spark, config, model, table, bound, suites, specs)
+        whole = one_pass.assemble(spark, config, model, table, bound, suites, specs)
+        parts = part_pass.cut(table.files, spark.sparkContext.defaultParallelism)
+        if len(parts) < 2:
+            return whole
+        of_part = (part_pass.without_aggregates(suites[0]), part_pass.without_aggregates(suites[1]))
+        return part_pass.PartPass(
+            spark,
+            table,
+            parts,
+            lambda part: one_pass.assemble(spark, config, model, part, bound, of_part, specs),
+            whole,
+            *suites,
+        )
 
     return _Plan(spark, model, table, passes, reference)
 
@@ -205,7 +243,8 @@ def _score(attempt: Attempt, plan: _Plan, staging: publish.Staging, base: Any) -
         gates.blocked(attempt)
     with attempt.stage("publish"):
         decided = outcome.decide(attempt, staging.slot, measured)
-        publish.promote(staging, base, {"record": decided.to_dict()})
+        content = {"record": decided.to_dict(), "files": incremental.listed(plan.table.files)}
+        publish.promote(staging, base, content)
     return outcome.published(attempt, staging.slot, decided.exit_code)
 
 

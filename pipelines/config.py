@@ -68,7 +68,8 @@ class Model(_Section):
 class Source(_Section):
     """What is read. ``header`` names the columns of CSV files that have no header line; ``types`` gives the
     Spark type of CSV columns the model's signature says nothing about (they are strings otherwise). In CSV an
-    empty field, quoted or not, is NULL; partition folders of Parquet are text unless the signature types them."""
+    empty field, quoted or not, is NULL; partition folders of Parquet are text unless the signature types them.
+    ``incremental``: only files that no published date of the pipeline has scored yet."""
 
     format: Literal["csv", "parquet"]
     path: Annotated[str, StringConstraints(min_length=1)]
@@ -78,6 +79,7 @@ class Source(_Section):
     columns: dict[str, str] = {}
     types: dict[str, str] = {}
     header: tuple[str, ...] | None = None
+    incremental: bool = False
 
     @model_validator(mode="after")
     def _csv_only(self) -> Source:

@@ -140,6 +140,12 @@ def already(attempt: Attempt, place: Slot, committed: Mapping[str, Any]) -> RunR
     return _close(attempt, place, attempt.record("already_published", exit_code=code))
 
 
+def nothing_new(attempt: Attempt, place: Slot) -> RunRecord:
+    """An incremental run without any new file: nothing is published, and the date stays open for later ones."""
+    attempt.facts["rows"] = {"read": 0, "scored": 0, "quarantined": 0}
+    return _close(attempt, place, attempt.record("already_published"))
+
+
 def failed(attempt: Attempt, place: Slot, error: ScorelineError | Stopped, dry_run: bool) -> RunRecord:
     """The record of a run that published nothing, or of one that could not finish after it had published.
 

@@ -96,14 +96,18 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def lock(place: Slot) -> Iterator[None]:
+def lock(place: Slot, every_date: bool = False) -> Iterator[None]:
     """Hold the slot for one run; the lock dies with its process.
+
+    Args:
+        every_date: hold the whole pipeline, as two dates at once could take the same new files.
 
     Raises:
         RunActive: another run holds it.
         SinkUnwritable: the sink cannot be written.
     """
-    path = place.root / "_control" / "locks" / f"run_date={place.date}.lock"
+    name = "incremental" if every_date else f"run_date={place.date}"
+    path = place.root / "_control" / "locks" / f"{name}.lock"
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -122,7 +126,7 @@ def _take(handle: int, path: Path, place: Slot) -> None:
         if not isinstance(error.__cause__, BlockingIOError):
             raise
         raise RunActive(
-            f"another run for {place.date} is writing to {place.root}.",
+            f"another run{'' if path.stem == 'incremental' else f' for {place.date}'} is writing to {place.root}.",
             hint="Wait for it to end, then run again.",
         ) from None
 

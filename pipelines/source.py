@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from itertools import takewhile
 from pathlib import Path
@@ -42,7 +42,8 @@ _CHOOSES_FILES = (
 class SourceTable:
     """``frame`` has the columns of ``schema``, then ``__raw`` and ``__file``; ``rows`` is what Parquet footers
     promise (None for CSV); ``rules`` are the ways in which a record can be malformed; ``warnings`` say what a
-    reader of the record should know of the files, ``footers`` what those of Parquet files say."""
+    reader of the record should know of the files; ``footers`` what those of Parquet files say; ``load`` declares the
+    read of some of the files."""
 
     frame: DataFrame
     schema: StructType
@@ -51,6 +52,18 @@ class SourceTable:
     rules: tuple[RowRule, ...]
     warnings: tuple[str, ...] = ()
     footers: parquet_files.Footers | None = None
+    load: Callable[[Sequence[InputFile]], DataFrame] | None = None
+
+    def only(self, files: Sequence[InputFile]) -> SourceTable:
+        """The same table, from some of its files."""
+        if self.load is None:
+            raise TypeError("this table cannot be loaded in parts")
+        paths, footers = {f.path for f in files}, self.footers
+        if footers is not None:
+            groups = tuple(g for g in footers.groups if g.path in paths)
+            footers = parquet_files.Footers(footers.schema, groups)
+        rows = None if footers is None else footers.rows
+        return replace(self, frame=self.load(files), files=tuple(files), rows=rows, footers=footers)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -175,12 +188,22 @@ def _read_csv(
     names = _allowed(csv_files.columns(files, options, config.header))
     _check_types(config.types, names)
     schema = StructType([StructField(n, _scalar(n, wanted.get(n, "string"))) for n in names])
-    filled = [f for f in files if f.size > 0]
-    frame = csv_records.read(spark, filled, _paths(filled), schema, options)
+
+    def load(some: Sequence[InputFile]) -> DataFrame:
+        filled = [f for f in some if f.size > 0]
+        return csv_records.read(spark, filled, _paths(filled), schema, options)
+
+    frame = load(files)
     cut = csv_files.unfinished(files)
     warning = f"source: {len(cut)} file(s) end without a line break, perhaps cut short: {', '.join(cut[:3])}"
     return SourceTable(
-        frame, schema, files, None, csv_records.rules(schema, options), (warning,) if cut else ()
+        frame,
+        schema,
+        files,
+        None,
+        csv_records.rules(schema, options),
+        (warning,) if cut else (),
+        load=load,
     )
 
 
@@ -228,8 +251,13 @@ def _read_parquet(
         declared = [f for f in frame.schema.fields if f.name in names]
         frame = reader.schema(StructType([*declared, *fields])).load(_paths(files))
     schema = frame.schema
+
+    def load(some: Sequence[InputFile]) -> DataFrame:
+        part = reader.schema(schema).load(_paths(some))
+        return csv_records.with_file(part.withColumn(RAW, F.lit(None).cast("string")))
+
     frame = csv_records.with_file(frame.withColumn(RAW, F.lit(None).cast("string")))
-    return SourceTable(frame, schema, files, footers.rows, (), footers=footers)
+    return SourceTable(frame, schema, files, footers.rows, (), footers=footers, load=load)
 
 
 def _base_path(path: str) -> str | None:
