@@ -21,6 +21,7 @@ sys.path.insert(
 import click
 
 from jobs.logs import SafeFormatter, log_to_stderr
+from jobs.progress import told, watched
 from jobs.streams import claim_stdout
 from pipelines.errors import ScorelineError, Stopped, UsageWrong
 
@@ -68,6 +69,7 @@ def command(
     records: list[dict[str, Any]] = []
     for day in days:
         records.append(_one(day, form, **options))
+        told(records[-1], sys.stderr)
         if records[-1]["exit_code"] not in (0, 10) and not keep_going:
             break
     return _tell(line, _summary(records) if len(days) > 1 else records[0])
@@ -78,12 +80,15 @@ def _one(
 ) -> dict[str, Any]:
     from pipelines import load_config, run_batch
 
+    traces = True
     try:
         config = load_config(path, run_date=day, overrides=overrides)
         form.secrets = config.secrets
-        return run_batch(config, force=force, dry_run=dry_run).to_dict()
+        traces = not config.quality.sensitive  # a trace quotes what it failed on
+        with watched(config, sys.stderr):
+            return run_batch(config, force=force, dry_run=dry_run).to_dict()
     except ScorelineError as error:
-        log.error("%s", error, exc_info=error.exit_code == 70)
+        log.error("%s", error, exc_info=traces and error.exit_code == 70)
         return error.record.to_dict() if error.record else _failure(error, day)
     except Exception as error:  # ours, before there was a run to record it
         log.exception("the run could not begin")

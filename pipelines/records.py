@@ -103,12 +103,27 @@ class CheckOutcome:
 
 
 @dataclass(frozen=True)
+class QuarantinedShare:
+    """Rows that one rule sent away (``""``: all rules), in percent of the rows read, in both windows."""
+
+    rule: str
+    percent_reference: float
+    percent: float
+
+    @property
+    def percent_delta(self) -> float:
+        """The change, in percentage points."""
+        return self.percent - self.percent_reference
+
+
+@dataclass(frozen=True)
 class DriftFinding:
     """The comparison of one column with a reference: one row of ``drift_metrics``.
 
-    ``column_name`` ``:table`` is the whole table. Distances are None where they do not apply or where there
-    is too little data. ``error_bound`` bounds the error of ``js_distance`` and ``ks_statistic`` that comes
-    from the stored state (0 where the state is exact).
+    ``column_name`` ``:table`` is the whole table, or the whole slice where ``slice_key`` is not None.
+    Distances are None where they do not apply or where there is too little data. ``error_bound`` bounds the
+    error of ``ks_statistic`` that comes from the stored state (0 where the state is exact); ``js_distance`` is
+    exact on its frozen cells. ``quarantined`` has all rules together first.
     """
 
     column_name: str
@@ -136,6 +151,14 @@ class DriftFinding:
     chi_squared_pvalue: float | None = None
     tv_distance: float | None = None
     l_infinity_distance: float | None = None
+    slice_key: str | None = None
+    slice_value: str | None = None
+    percent_nan_delta: float | None = None
+    columns_added: tuple[str, ...] = ()
+    columns_missing: tuple[str, ...] = ()
+    columns_retyped: tuple[str, ...] = ()  # "name: type in the reference to type in the window"
+    volume_ratio: float | None = None
+    quarantined: tuple[QuarantinedShare, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -154,11 +177,54 @@ class Distribution:
 
 
 @dataclass(frozen=True)
+class NotifyOutcome:
+    """What became of one message: ``channel`` is webhook, command, folder or tag.
+
+    ``target`` is where it went, without secrets; ``attempts`` counts tries, ``seconds`` is their wall
+    time; ``error`` says why it failed.
+    """
+
+    channel: str
+    target: str
+    ok: bool
+    attempts: int = 1
+    seconds: float = 0.0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class RetrainEvent:
+    """The wish to train again, for a training job to take up; every value is plain data.
+
+    ``columns`` has, for each column at fault (``""``: the table), the statistic by run date, oldest first.
+    """
+
+    name: str
+    run_date: str
+    run_id: str
+    model: Mapping[str, Any]
+    statistic: str
+    threshold: float
+    at_least: int
+    of_last: int
+    columns: Mapping[str, Mapping[str, float]]
+    reason: str
+    event: Literal["retrain"] = "retrain"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return plain(dataclasses.asdict(self))
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """What a run says of itself: the JSON line, the ledger's record and the notebook's return value.
 
     ``seconds`` holds wall seconds by stage (and ``total``); ``core_seconds`` what Spark's
-    tasks occupied of cores, and the processor time of the driver's Python.
+    tasks occupied of cores, and the processor time of the driver's Python; ``core_seconds_by`` the same by
+    stage, as far as known. ``predictions`` has the figures of each predicted column, ``drift["distances"]``
+    those of each judged one (both from :mod:`pipelines.run_figures`). ``notified`` says what became of each
+    alert, ``event`` is the wish to train again, where there is one.
     """
 
     name: str
@@ -176,10 +242,14 @@ class RunRecord:
     seconds: Mapping[str, float] = field(default_factory=dict)
     rows_per_second: float | None = None
     core_seconds: float | None = None
+    core_seconds_by: Mapping[str, float] = field(default_factory=dict)
+    predictions: Mapping[str, Any] = field(default_factory=dict)
     peak_worker_rss_mb: float | None = None
     spark: Mapping[str, Any] = field(default_factory=dict)
     paths: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    notified: tuple[Mapping[str, Any], ...] = ()
+    event: Mapping[str, Any] | None = None
     error: Mapping[str, str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -191,7 +261,8 @@ class RunRecord:
         """The inverse of :meth:`to_dict`; keys of a later format version are ignored."""
         known = {f.name for f in dataclasses.fields(cls)}
         kept = {k: v for k, v in data.items() if k in known}
-        return cls(**{**kept, "warnings": tuple(kept.get("warnings", ()))})
+        lists = {k: tuple(kept.get(k, ())) for k in ("warnings", "notified")}
+        return cls(**{**kept, **lists})
 
 
 @dataclass(frozen=True)

@@ -6,229 +6,31 @@ import dataclasses
 import itertools
 import json
 import re
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from report_factory import (
+    BARE,
+    DASH,
+    DRIFT,
+    EVERY_KIND,
+    FAILED,
+    GOOD,
+    REFUSED,
+    Page,
+    a_check,
+    a_finding,
+    a_plot,
+    a_record,
+    an_example,
+    hostile_detail,
+)
 
 from pipelines import report
-from pipelines.records import CheckOutcome, Distribution, DriftFinding, RunDetail, RunRecord
-from pipelines.report import charts, columns, figures, words
-
-DASH = "\u2013"
-HOSTILE = '<script>alert(1)</script>"\' onload="x"><img src=https://evil.example/x>'
-VOID = {"meta", "link", "br", "img", "hr", "input", "base", "col"}
-
-
-class Page(HTMLParser):
-    """What a browser would make of the text: elements, attributes, and the text outside of style."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.misnested: list[str] = []
-        self.words: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open.pop() != tag:
-            self.misnested.append(tag)
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def attributes(self, name: str) -> list[str]:
-        return [attrs[name] or "" for _, attrs in self.elements if name in attrs]
-
-
-def a_suite(name: str, evaluated: int) -> dict[str, Any]:
-    return {
-        "suite": name,
-        "success": True,
-        "evaluated": evaluated,
-        "failed": [],
-        "extra_passes": 0,
-        "extra": [],
-    }
-
-
-def a_record(**changes: Any) -> RunRecord:
-    known: dict[str, Any] = {
-        "name": "machine-failure",
-        "run_id": "r3f9c2d81a7",
-        "run_date": "2026-11-22",
-        "status": "published",
-        "exit_code": 0,
-        "started_at": "2026-11-22T02:00:03Z",
-        "model": {
-            "name": "machine-failure",
-            "version": "3",
-            "alias": "champion",
-            "digest": "9c1e" * 16,
-            "flavor": "sklearn",
-            "uri": "models:/machine-failure@champion",
-        },
-        "inputs": {
-            "files": 8,
-            "bytes": 734_003_200,
-            "digest": "ab12" * 16,
-            "format": "parquet",
-            "path": "data/machines/2026-11-22",
-            "config_digest": "77aa" * 16,
-        },
-        "rows": {"read": 1_250_000, "scored": 1_249_100, "quarantined": 900},
-        "quarantined_by": {"expect_column_values_to_be_between(air)": 700, "not_null(torque)": 350},
-        "checks": {
-            "input": a_suite("machines-in", 12),
-            "output": a_suite("machines-out", 2),
-        },
-        "drift": {"status": "ok", "columns": [], "reference": "model baseline", "judged": 5},
-        "seconds": {"resolve": 1.31, "read": 0.42, "score": 31.07, "publish": 2.5, "total": 36.4},
-        "rows_per_second": 40_231.4,
-        "core_seconds": 58.21,
-        "peak_worker_rss_mb": 312.0,
-        "spark": {"version": "4.1.4", "master": "local[2]"},
-        "paths": {"predictions": "out/machine-failure/predictions/run_date=2026-11-22/run_id=r3f9c2d81a7"},
-    }
-    return RunRecord(**{**known, **changes})
-
-
-def a_finding(column: str = "torque", verdict: str = "ok", **changes: Any) -> DriftFinding:
-    known: dict[str, Any] = {
-        "column_name": column,
-        "data_type": "double",
-        "drift_type": "BASELINE",
-        "verdict": verdict,
-        "statistic": "wasserstein",
-        "threshold": 0.1,
-        "n_ref": 800_000,
-        "n_cur": 1_249_100,
-        "js_distance": 0.31 if verdict == "drift" else 0.012,
-        "wasserstein_distance": 1.4 if verdict == "drift" else 0.008,
-        "population_stability_index": 0.2,
-        "ks_statistic": 0.11,
-        "ks_pvalue": 0.0,
-        "avg_delta": 3.25,
-    }
-    return DriftFinding(**{**known, **changes})
-
-
-def a_plot(column: str = "torque", bins: int = 20, shift: int = 0) -> Distribution:
-    weights = [1 + min(i, bins - i) for i in range(bins)]
-    shares = tuple(w / sum(weights) for w in weights)
-    moved = shares[-shift:] + shares[:-shift] if shift else shares
-    labels = tuple(f"({3.5 * i:.1f}, {3.5 * (i + 1):.1f}]" for i in range(bins))
-    return Distribution(column, "numeric", (*labels, "null"), (*shares, 0.0), (*moved, 0.0))
-
-
-def a_check(rule: str = "expect_column_values_to_not_be_null(torque)", **changes: Any) -> CheckOutcome:
-    known: dict[str, Any] = {
-        "suite": "input",
-        "rule": rule,
-        "expectation_type": rule.split("(", maxsplit=1)[0],
-        "severity": "critical",
-        "success": True,
-        "column": "torque",
-        "element_count": 1_250_000,
-        "unexpected_count": 0,
-        "unexpected_percent": 0.0,
-        "missing_count": 0,
-    }
-    return CheckOutcome(**{**known, **changes})
-
-
-def an_example(**changes: Any) -> dict[str, Any]:
-    known: dict[str, Any] = {
-        "stage": "input",
-        "reasons": ["not_null(torque)"],
-        "source_file": "data/machines/2026-11-22/part-3.parquet",
-        "row": {"machine_id": 4711, "torque": None, "air_temperature": float("nan")},
-    }
-    return {**known, **changes}
-
-
-GOOD = RunDetail(
-    a_record(),
-    checks=(a_check(), a_check("expect_table_row_count(1)", element_count=None, unexpected_count=None)),
-    drift=(a_finding(), a_finding(":table", count_delta=449_100)),
-    distributions=(a_plot(),),
-    quarantine_examples=(an_example(),),
-)
-CATEGORY = Distribution(
-    "type", "categorical", ("L", "M", "H", "other"), (0.5, 0.3, 0.2, 0.0), (0.2, 0.2, 0.2, 0.4)
-)
-DRIFT = RunDetail(
-    a_record(
-        exit_code=10, drift={"status": "drift", "columns": ["torque", "type"], "reference": "model baseline"}
-    ),
-    drift=(
-        a_finding("speed"),
-        a_finding(
-            "type",
-            "drift",
-            statistic="js_distance",
-            wasserstein_distance=None,
-            js_distance=0.44,
-            avg_delta=None,
-        ),
-        a_finding("torque", "drift"),
-        a_finding("few", "insufficient_data", n_cur=8, js_distance=None, wasserstein_distance=None),
-    ),
-    distributions=(a_plot("speed"), a_plot("torque", shift=4), CATEGORY),
-)
-REFUSED = RunDetail(
-    a_record(
-        status="refused",
-        exit_code=65,
-        rows={"read": 1000, "scored": 880, "quarantined": 120},
-        checks={"max_quarantined": 0.01},
-        quarantined_by={"not_null(torque)": 120},
-        error={"class": "DataRefused", "message": "120 of 1,000 rows.", "hint": "Look at the quarantine."},
-    ),
-    quarantine_examples=(an_example(),),
-)
-FAILED = RunDetail(
-    RunRecord(
-        name="machine-failure",
-        run_id="r1",
-        run_date="2026-11-22",
-        status="failed",
-        exit_code=69,
-        started_at="2026-11-22T02:00:03Z",
-        error={"class": "ModelUnavailable", "message": "No registry at sqlite:///x.db.", "hint": "Start it."},
-    )
-)
-ALREADY = RunDetail(a_record(status="already_published", rows={}, quarantined_by={}, checks={}, drift={}))
-DRY = RunDetail(
-    a_record(status="dry_run", rows={}, quarantined_by={}, checks={}, drift={}, seconds={}, paths={})
-)
-BARE = RunDetail(dataclasses.replace(FAILED.record, error=None))
-EVERY_KIND = {
-    "good": GOOD,
-    "drift": DRIFT,
-    "refused": REFUSED,
-    "failed": FAILED,
-    "already": ALREADY,
-    "dry": DRY,
-    "bare": BARE,
-}
+from pipelines.records import Distribution, QuarantinedShare, RunDetail, RunRecord
+from pipelines.report import charts, columns, figures, flows, reasons, wholes, words
 
 
 def with_status(status: Any, **changes: Any) -> RunRecord:
@@ -319,40 +121,6 @@ def test_a_screen_reader_finds_headers_labels_and_an_order_of_headings(detail: R
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
 
 
-def hostile_detail() -> RunDetail:
-    record = a_record(
-        name=HOSTILE,
-        run_id=HOSTILE,
-        model={"name": HOSTILE, "version": HOSTILE, "digest": HOSTILE, "uri": HOSTILE},
-        inputs={"path": HOSTILE, HOSTILE: HOSTILE, "config_digest": HOSTILE},
-        quarantined_by={HOSTILE: 3},
-        checks={"input": {"suite": HOSTILE, "failed": [HOSTILE], "extra": [HOSTILE], "extra_passes": 1}},
-        drift={"status": "drift", "columns": [HOSTILE], "reference": HOSTILE},
-        seconds={HOSTILE: 1.0, "total": 1.0},
-        paths={HOSTILE: HOSTILE},
-        spark={HOSTILE: HOSTILE},
-        warnings=(HOSTILE,),
-        error={"class": HOSTILE, "message": HOSTILE, "hint": HOSTILE},
-    )
-    return RunDetail(
-        record,
-        checks=(a_check(HOSTILE, column=HOSTILE, success=False, observed_value=HOSTILE, exception=HOSTILE),),
-        drift=(
-            a_finding(HOSTILE, "drift", statistic=HOSTILE),
-            a_finding(HOSTILE * 2, "drift"),
-            a_finding(HOSTILE * 3),
-        ),
-        distributions=(
-            Distribution(HOSTILE, "categorical", (HOSTILE, "b"), (0.5, 0.5), (0.4, 0.6)),
-            Distribution(HOSTILE * 2, "numeric", (HOSTILE, "b"), (0.5, 0.5), (0.4, 0.6)),
-            Distribution(HOSTILE * 3, "numeric", (HOSTILE, "b"), (0.5, 0.5), (0.4, 0.6)),
-        ),
-        quarantine_examples=(
-            an_example(stage=HOSTILE, reasons=[HOSTILE], source_file=HOSTILE, row={HOSTILE: HOSTILE}),
-        ),
-    )
-
-
 def test_hostile_names_and_values_stay_text() -> None:
     calm = Page(report.render_run(DRIFT, previous=[a_record(run_date="2026-11-21")]))
     hostile = report.render_run(hostile_detail(), previous=[a_record(run_date="2026-11-21")])
@@ -394,13 +162,6 @@ def test_a_record_read_back_from_the_ledger_gives_the_same_page(detail: RunDetai
     assert report.render_run(dataclasses.replace(detail, record=again)) == report.render_run(detail)
 
 
-def test_a_hostile_name_stays_text_in_the_index() -> None:
-    html = report.render_index([a_record(name=HOSTILE, drift={"columns": [HOSTILE]})], lambda r: r.name)
-    page = Page(html)
-    assert "script" not in {tag for tag, _ in page.elements}
-    assert page.attributes("href") == [HOSTILE]
-
-
 def numbers_of(html: str, row: str) -> list[int]:
     """The whole numbers in the cells of the table row whose header is ``row``."""
     found = re.search(rf'<th scope="row"[^>]*>{re.escape(row)}</th>(.*?)</tr>', html, re.DOTALL)
@@ -409,16 +170,56 @@ def numbers_of(html: str, row: str) -> list[int]:
 
 
 @pytest.mark.parametrize("detail", [GOOD, REFUSED], ids=["good", "refused"])
-def test_the_picture_of_the_rows_adds_up_and_covers_the_whole_width(detail: RunDetail) -> None:
+def test_the_rows_add_up_and_each_stream_is_as_wide_as_its_share(detail: RunDetail) -> None:
     html = report.render_run(detail)
     read, scored, quarantined = (numbers_of(html, k)[0] for k in ("Read", "Scored", "Quarantined"))
     assert read == scored + quarantined == detail.record.rows["read"]
     assert "Not accounted for" not in html
-    bars = re.findall(r'class="fill[^"]*" x="([\d.]+)%" width="([\d.]+)%"', html)[:3]
-    (_, whole), (start, width), (after, rest) = [(float(x), float(w)) for x, w in bars]
-    assert (whole, start) == (100.0, 0.0)
-    assert after + rest == pytest.approx(100.0)
-    assert after <= start + width + 0.001
+    drawn = flows.flow(detail.record)
+    assert drawn is not None
+    widths = [float(re.findall(r"v([\d.]+)", s.path)[0]) for s in drawn.streams]
+    assert widths[0] == pytest.approx(80 * scored / read, abs=0.1)
+    assert all(w >= 3 for w in widths)  # what took a single row can still be seen
+    assert drawn.said in Page(html).text
+
+
+def test_reasons_beyond_the_largest_flow_together() -> None:
+    by = {f"rule_{i}": 100 - i for i in range(9)}
+    record = a_record(rows={"read": 1000, "scored": 136, "quarantined": 864}, quarantined_by=by)
+    drawn = flows.flow(record)
+    assert drawn is not None
+    names = [s.name for s in drawn.streams]
+    assert names == ["Scored", *(f"rule_{i}" for i in range(5)), "4 other reasons"]
+    assert drawn.streams[-1].said == "374 · 37.4 %"
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("between(mean radius)", "mean radius = -3"),
+        ("ValueError: no", "radius = 1, mean radius = -3, area = 2"),
+        ("malformed_record", "raw_record = 1;-3"),
+        ("nobody's", ""),
+    ],
+)
+def test_a_reason_is_shown_with_the_cells_it_speaks_of(reason: str, shown: str) -> None:
+    row = {"radius": 1, "mean radius": -3, "area": 2, "id": 7}
+    examples = [{"reasons": ["ValueError: no", "between(mean radius)"], "row": row}]
+    examples.append({"reasons": ["malformed_record"], "row": {"id": 8, "raw_record": "1;-3"}})
+    found = reasons.reasons(a_record(quarantined_by={reason: 5}), examples)
+    assert found == [reasons.Reason(reason, 5, shown)]
+
+
+def test_where_nothing_drifted_the_columns_nearest_to_their_limits_are_drawn() -> None:
+    names = ("a", "b", "c", "d")
+    calm = RunDetail(
+        a_record(),
+        drift=tuple(a_finding(n, wasserstein_distance=0.01 * i) for i, n in enumerate(names)),
+        distributions=tuple(a_plot(n) for n in names),
+    )
+    html = report.render_run(calm)
+    assert re.findall(r"<h3><span>(\w)</span>", html) == ["d", "c"]
+    assert "These came nearest to their limits." in html
 
 
 def test_rows_that_went_nowhere_are_shown_as_such() -> None:
@@ -445,6 +246,61 @@ def test_a_finding_is_told_in_plain_words() -> None:
     ]
     few = a_finding(verdict="insufficient_data", n_cur=8)
     assert columns.sentences(few) == ["Too little data to judge: 8 values against 800,000 in the reference."]
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({}, []),
+        ({"columns_added": ("a", "b")}, ["New since the baseline: a, b."]),
+        ({"columns_missing": ("a",)}, ["Gone since the baseline: a."]),
+        (
+            {"columns_missing": tuple("abcdefghij")},
+            ["Gone since the baseline: a, b, c, d, e, f, g, h and 2 more."],
+        ),
+        (
+            {"columns_retyped": ("a: long to string",)},
+            ["Of another type than in the baseline: a: long to string."],
+        ),
+        (
+            {"non_null_columns_added": 1, "non_null_columns_missing": 0},
+            ["Columns that hold values: 1 more and 0 fewer than in the baseline."],
+        ),
+        ({"volume_ratio": 0.5}, []),
+        ({"volume_ratio": 1.05, "drift_type": "CONSECUTIVE"}, []),
+        ({"volume_ratio": 0.5, "drift_type": "CONSECUTIVE"}, ["50.0 % fewer rows than in the previous run."]),
+        (
+            {"volume_ratio": 3.0, "drift_type": "CONSECUTIVE", "statistic": "volume_ratio", "threshold": 0.5},
+            ["200.0 % more rows than in the previous run; the limit is 50.0 %."],
+        ),
+        (
+            {"quarantined": (QuarantinedShare("", 1.0, 3.0), QuarantinedShare("a", 0.0, 0.0))},
+            ["Quarantined: 3.0 % of the rows, 1.0 % in the baseline."],
+        ),
+    ],
+)
+def test_the_table_as_a_whole_is_told_in_plain_words(known: dict[str, Any], said: list[str]) -> None:
+    finding = a_finding(":table", **known)
+    assert wholes.table_sentences(finding) == said
+    text = Page(report.render_run(RunDetail(a_record(), drift=(finding,)))).text
+    assert all(s in text for s in said)
+
+
+def test_slices_stand_apart_from_columns_and_those_that_drifted_come_first() -> None:
+    def of(value: str, verdict: str, column: str, n: int) -> Any:
+        return a_finding(column, verdict, slice_key="region", slice_value=value, n_cur=n, n_ref=9)
+
+    findings = (of("north", "ok", "torque", 50), of("north", "ok", ":table", 50))
+    findings += (of("south", "drift", "torque", 20), of("south", "ok", ":table", 20))
+    found = wholes.slices((a_finding(), *findings))
+    assert found == [
+        wholes.Slice("region = south", "drift", "torque", 20, 9),
+        wholes.Slice("region = north", "ok", "", 50, 9),
+    ]
+    assert [c.verdict for c in columns.column_drifts((a_finding(), *findings), ())] == ["ok"]
+    text = Page(report.render_run(RunDetail(a_record(), drift=findings))).text
+    assert "Slices (2, 1 drifted)" in text
+    assert "region = south torque drift 20 9" in text
 
 
 def test_a_mean_of_moments_moves_by_days() -> None:
@@ -501,6 +357,21 @@ def test_a_failure_says_what_to_do() -> None:
     assert "ModelUnavailable No registry at sqlite:///x.db. What to do: Start it." in text
 
 
+def test_a_wish_to_train_again_and_an_alert_that_failed_are_told() -> None:
+    told = {
+        "channel": "webhook",
+        "target": "https://hooks.example",
+        "ok": False,
+        "error": "the answer was 500",
+    }
+    fine = {**told, "ok": True, "error": None, "target": "https://fine.example"}
+    record = a_record(notified=(told, fine), event={"reason": "js_distance of a above 0.2."})
+    text = Page(report.render_run(RunDetail(record))).text
+    assert "To be trained again: js_distance of a above 0.2." in text
+    assert "Webhook https://hooks.example could not be told: the answer was 500." in text
+    assert "fine.example" not in text
+
+
 def test_figures_that_are_not_known_are_a_dash() -> None:
     record = a_record(
         rows_per_second=None, core_seconds=float("nan"), seconds={"score": float("nan"), "total": "nan"}
@@ -544,75 +415,13 @@ def test_long_values_are_cut() -> None:
         (figures.clip, float("nan"), DASH),
         (figures.clip, 0.1 + 0.2, "0.3"),
         (figures.clip, "x" * 200, "x" * 119 + "…"),
+        (figures.clip, "a\0b\x1b[31m\u202ec\ud800", "a\ufffdb\ufffd[31m\ufffdc\ufffd"),
+        (figures.clip, "two\nlines\t\u05d0\u05d1", "two\nlines\t\u05d0\u05d1"),
     ],
 )
 def test_figures_have_sensible_digits_and_units(form: Any, value: Any, said: str) -> None:
     assert form(value) == said
 
 
-def some_runs() -> list[RunRecord]:
-    return [
-        a_record(run_date="2026-11-20"),
-        REFUSED.record,
-        a_record(run_date="2026-11-21", drift={"status": "drift", "columns": ["a"], "judged": 4}),
-        dataclasses.replace(FAILED.record, run_date="2026-11-19"),
-    ]
-
-
-def test_the_index_lists_the_newest_run_first_and_links_to_pages_that_exist() -> None:
-    page = Page(report.render_index(some_runs(), lambda r: f"{r.run_date}.html" if r.rows else None))
-    assert page.attributes("href") == ["2026-11-22.html", "2026-11-21.html", "2026-11-20.html"]
-    assert f"2026-11-19 Failed {DASH} {DASH}" in page.text
-    assert (page.misnested, page.open) == ([], [])
-
-
-def no_page(_: RunRecord) -> None:
-    return None
-
-
-def test_the_index_draws_four_trends_between_their_lowest_and_highest_values() -> None:
-    html = report.render_index(some_runs(), no_page)
-    titles = re.findall(r"<title>([^<]+: between [^<]+)</title>", html)
-    assert [t.split(" from ")[0] for t in titles] == [
-        "Rows read",
-        "Quarantined",
-        "Drifted columns",
-        "Duration",
-    ]
-    assert titles[0].endswith("between 1,000 and 1,250,000, last 1,000")
-    assert titles[2].endswith("between 0 % and 25.0 %, last 0 %")
-
-
-def test_drifted_columns_are_counted_where_the_number_of_judged_ones_is_not_known() -> None:
-    drifts = [{"status": "ok", "columns": []}, {"status": "drift", "columns": ["a", "b"]}, {"status": "none"}]
-    runs = [a_record(run_date=f"2026-11-2{i}", drift=d) for i, d in enumerate(drifts)]
-    assert "Drifted columns from 2026-11-20 to 2026-11-21: between 0 and 2, last 2" in report.render_index(
-        runs, no_page
-    )
-
-
 def test_an_index_without_runs_says_so() -> None:
-    assert "No run has been recorded yet." in Page(report.render_index([], no_page)).text
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_contrasts_with_its_ground_in_both_themes(theme: str) -> None:
-    style = report.render_index([], no_page)
-    blocks = re.findall(r":root \{(.*?)\n *\}", style, re.DOTALL)
-    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", blocks[0 if theme == "light" else 1]))
-    for ink in ("ink", "muted", "accent", "good", "warn", "bad", "plain"):
-        for ground in ("paper", "panel"):
-            assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
-    assert contrast(colours["ink"], colours["bad-soft"]) >= 4.5
-
-
-def contrast(one: str, other: str) -> float:
-    """Contrast ratio of two sRGB colours (WCAG 2.2, relative luminance)."""
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour: str) -> float:
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    assert "No run has been recorded yet." in Page(report.render_index([])).text

@@ -8,6 +8,6 @@ is text to the templates, never markup.
 
 from __future__ import annotations
 
-from pipelines.report.pages import render_index, render_run
+from pipelines.report.pages import page_address, render_index, render_run
 
-__all__ = ["render_index", "render_run"]
+__all__ = ["page_address", "render_index", "render_run"]

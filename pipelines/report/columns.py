@@ -28,7 +28,7 @@ STATISTICS: Mapping[str, tuple[str, str, str]] = {
     "l_infinity_distance": ("l_infinity_distance", "Largest change of a share", "One share changed by {}"),
 }
 _TIMES = ("timestamp", "timestamp_ntz", "datetime", "date")
-_VERDICTS = ("drift", "insufficient_data", "ok")  # the worst first
+VERDICTS = ("drift", "insufficient_data", "ok")  # the worst first
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def column_drifts(
 ) -> list[ColumnDrift]:
     """Findings grouped by column: drifted columns first, the furthest beyond its limit at the top."""
     grouped: dict[str, list[DriftFinding]] = {d.column: [] for d in distributions}
-    for finding in findings:
+    for finding in (f for f in findings if f.slice_key is None):
         grouped.setdefault(finding.column_name, []).append(finding)
     grouped.pop(":table", None)
     plots = {d.column: d for d in distributions}
@@ -82,13 +82,24 @@ def statistics(finding: DriftFinding) -> list[tuple[str, str, str]]:
     return rows
 
 
+def most_changed(columns: Sequence[ColumnDrift], limit: int) -> list[ColumnDrift]:
+    """What a reader should see first: all drifted columns, or where none did, the two that moved most."""
+    drifted = [c for c in columns if c.verdict == "drift"]
+    judged = [c for c in columns if c.findings and c.distribution and c.verdict == "ok"]
+    return drifted[:limit] or judged[:2]
+
+
+def title_of(statistic: str) -> str:
+    """A statistic's name for readers."""
+    return _described(statistic)[1]
+
+
 def _worst_first(column: ColumnDrift) -> tuple[int, float]:
-    excess = max(map(_excess, column.findings), default=0.0) if column.verdict == "drift" else 0.0
-    return _VERDICTS.index(column.verdict), -excess
+    return VERDICTS.index(column.verdict), -max(map(_excess, column.findings), default=0.0)
 
 
 def _worst(findings: Sequence[DriftFinding]) -> str:
-    return min((f.verdict for f in findings), key=_VERDICTS.index, default="ok")
+    return min((f.verdict for f in findings), key=VERDICTS.index, default="ok")
 
 
 def _excess(finding: DriftFinding) -> float:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from math import isfinite, isnan
 from typing import Any
 
 NOTHING = "\u2013"
+# Control characters, half characters, and those that turn the direction of what follows them around.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def number(value: Any) -> float | None:
@@ -37,7 +40,7 @@ def percent(share: Any) -> str:
         return "< 0.01 %"
     if 0.9999 < found < 1:
         return "> 99.99 %"
-    digits = 0 if found in (0, 1) else 2 if found < 0.01 or found > 0.999 else 1
+    digits = 0 if found in (0, 1) else 2 if found < 0.01 or 0.999 < found < 1 else 1
     return f"{100 * found:.{digits}f} %"
 
 
@@ -88,8 +91,9 @@ def decimals(value: Any) -> str:
 
 
 def clip(value: Any, limit: int = 120) -> str:
-    """Any value as text of at most ``limit`` characters; None and NaN as a dash."""
+    """Any value as text of at most ``limit`` characters; None and NaN as a dash, what cannot be seen as \ufffd."""
     if value is None or (isinstance(value, float) and isnan(value)):
         return NOTHING
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)[: limit + 1]
+    text = _UNSEEN.sub("\ufffd", text)
     return text if len(text) <= limit else text[: limit - 1] + "…"

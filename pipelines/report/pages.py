@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from pipelines.records import CheckOutcome, RunDetail, RunRecord
+from pipelines.records import CheckOutcome, DriftFinding, RunDetail, RunRecord
 from pipelines.report import figures
-from pipelines.report.charts import histogram, moment, trends
-from pipelines.report.columns import column_drifts, sentences, statistics
+from pipelines.report.charts import histogram
+from pipelines.report.columns import column_drifts, most_changed, sentences, statistics
+from pipelines.report.flows import flow
+from pipelines.report.multiples import NO_OPS, groups, moment, per_million
+from pipelines.report.reasons import reasons
+from pipelines.report.wholes import TABLE, slices, table_sentences
 from pipelines.report.words import STATUS_WORDS, headline, quarantined_share, summary, tone
 
 if TYPE_CHECKING:
@@ -27,36 +33,76 @@ def render_run(detail: RunDetail, previous: Sequence[RunRecord] = ()) -> str:
     """
     record = detail.record
     columns = column_drifts(detail.drift, detail.distributions)
-    drifted = [c for c in columns if c.verdict == "drift"]
+    large = most_changed(columns, LARGE_CHARTS)
     suites = _suites(record, detail.checks)
-    template = _environment().get_template("run.html.j2")
-    return template.render(
+    return _rendered(
+        "run.html.j2",
         record=record,
         headline=headline(record),
         tone=tone(record),
         summary=summary(record),
         suites=suites,
         failed_checks=sum(s["failed"] for s in suites),
-        drifting=len(drifted),
-        drifted=drifted[:LARGE_CHARTS],
-        others=columns[len(drifted[:LARGE_CHARTS]) :],
-        table_findings=[f for f in detail.drift if f.column_name == ":table"],
+        drifting=sum(c.verdict == "drift" for c in columns),
+        changed=large,
+        others=[c for c in columns if c not in large],
+        about_table=[s for f in detail.drift if _of_table(f) for s in table_sentences(f)],
+        slices=slices(detail.drift),
+        reasons=reasons(record, detail.quarantine_examples),
         examples=detail.quarantine_examples,
-        trends=trends([*previous, record]) if previous else (),
+        flow=flow(record),
+        groups=groups([*previous, record], _no_page) if previous else (),
+        per_million=per_million(record),
     )
 
 
-def render_index(records: Sequence[RunRecord], href: Callable[[RunRecord], str | None]) -> str:
+def page_address(record: RunRecord) -> str | None:
+    """Where a run's page is, as seen from the index: folder of its date and file name, or None.
+
+    Only the end of the recorded path counts, so that the links survive when the folder is moved.
+    """
+    path = PurePosixPath(record.paths.get("report") or "")
+    return "/".join(path.parts[-2:]) if len(path.parts) > 1 else None
+
+
+def render_index(records: Sequence[RunRecord], href: Callable[[RunRecord], str | None] = page_address) -> str:
     """The index over all runs of a pipeline as HTML text, newest first.
+
+    Attempts that did nothing (the date was published already, or a dry run) are counted, not listed.
 
     Args:
         records: in any order; may be empty.
-        href: the address of a run's page relative to the index, or None where there is none.
+        href: the path of a run's page relative to the index, or None where there is none.
     """
-    newest = sorted(records, key=moment, reverse=True)
-    name = newest[0].name if newest else ""
-    template = _environment().get_template("index.html.j2")
-    return template.render(records=newest, name=name, href=href, trends=trends(newest))
+    newest = sorted((r for r in records if r.status not in NO_OPS), key=moment, reverse=True)
+    name = next((r.name for r in records), "")
+    return _rendered(
+        "index.html.j2",
+        records=newest,
+        name=name,
+        href=lambda record: _address(href(record)),
+        groups=groups(newest, lambda record: _address(href(record))),
+        no_ops=len(records) - len(newest),
+    )
+
+
+def _rendered(template: str, **values: Any) -> str:
+    """The page; half characters, which no file can hold, become question marks."""
+    html = _environment().get_template(template).render(values)
+    return html.encode("utf-8", "replace").decode("utf-8")
+
+
+def _no_page(_: RunRecord) -> None:
+    """A page that may be mailed links to no other."""
+
+
+def _address(path: str | None) -> str | None:
+    """A path as a relative address: what a name holds is never a scheme, a query or another host."""
+    return None if path is None else "./" + quote(path, safe="/=", errors="replace")
+
+
+def _of_table(finding: DriftFinding) -> bool:
+    return finding.column_name == TABLE and finding.slice_key is None
 
 
 def _suites(record: RunRecord, checks: Sequence[CheckOutcome]) -> list[dict[str, Any]]:

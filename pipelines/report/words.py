@@ -52,7 +52,8 @@ def summary(record: RunRecord) -> str:
     if share := quarantined_share(record):
         text += f" ({percent(share)})"
     if model.get("name"):
-        text += f"; model {model['name']}" + (f" version {model['version']}" if model.get("version") else "")
+        version = f" version {clip(model['version'])}" if model.get("version") else ""
+        text += f"; model {clip(model['name'])}{version}"
     if number(record.seconds.get("total")) is not None:
         text += f"; {seconds(record.seconds['total'])}"
     return f"{text}."
