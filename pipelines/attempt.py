@@ -14,6 +14,7 @@ from typing import Any
 
 from pipelines.config import Config
 from pipelines.errors import ScorelineError, Stopped
+from pipelines.masking import Masking
 from pipelines.records import RunRecord
 
 log = logging.getLogger("scoreline")
@@ -57,6 +58,7 @@ class Attempt:
         self.started_at = self.clock().isoformat(timespec="milliseconds")
         self._start = time.perf_counter()
         self._cpu = _cpu()
+        self.masking = Masking.of(self.config.quality.sensitive, self.config.source.columns)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import drift as statistics
 from pipelines import expectations as suites
-from pipelines import ledger, metric_tables, passes, profiles, scoring
+from pipelines import ledger, metric_tables, passes, profiles, run_figures, scoring
 from pipelines.attempt import Attempt
 from pipelines.config import Config
 from pipelines.errors import ConfigInvalid, DataRefused, DriftBlocked, InputUnavailable, InvariantBroken
@@ -171,7 +171,7 @@ def expectations(
         )
         counts = passes.condition_counts(plan, by_rule)
         verdict = suites.judge(plan, rows, counts, aggregates, frame)
-        outcomes += verdict.outcomes
+        outcomes += map(attempt.masking.check, verdict.outcomes)
         attempt.facts["checks"][kind] = _summary(plan, verdict)
     attempt.detail["checks"] = tuple(outcomes)
     # a critical rule on rows has sent them to quarantine, unless only GX's own pass could judge it
@@ -220,14 +220,16 @@ def drift(
     findings = statistics.compare(
         against, current, limits, "CONSECUTIVE" if config.baseline == "previous" else "BASELINE"
     )
-    table = next(f for f in findings if f.column_name == metric_tables.TABLE)
-    columns = [f.column_name for f in findings if f.verdict == "drift" and f is not table]
-    judged = sum(f.verdict != "insufficient_data" for f in findings if f is not table)
+    whole = [f for f in findings if f.slice_key is None]
+    table = next(f for f in whole if f.column_name == metric_tables.TABLE)
+    columns = [f.column_name for f in whole if f.verdict == "drift" and f is not table]
+    judged = sum(f.verdict != "insufficient_data" for f in whole if f is not table)
     attempt.facts["drift"] = {
         "status": table.verdict,
         "columns": columns,
         "judged": judged,
         "reference": config.baseline,
+        "distances": run_figures.distances(findings),
     }
     attempt.detail["findings"] = findings
     return findings

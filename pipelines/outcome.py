@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import html
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
+from pipelines import (
+    alerts,
+    ledger,
+    metric_tables,
+    publish,
+    quarantine_summary,
+    report,
+    run_figures,
+    tracking,
+)
 from pipelines import drift as statistics
-from pipelines import ledger, metric_tables, publish, report, tracking
 from pipelines.attempt import Attempt, mask
 from pipelines.errors import DataRefused, DriftBlocked, ScorelineError, Stopped
 from pipelines.passes import Measured, Pass
@@ -22,7 +27,6 @@ from pipelines.publish import Slot, Staging
 from pipelines.records import ResolvedModel, RunDetail, RunRecord
 
 log = logging.getLogger("scoreline")
-EXAMPLES = 10
 _STATUS: Mapping[type, str] = {DataRefused: "refused", DriftBlocked: "blocked"}
 _OF_COMMIT = ("run_id", "model", "inputs", "rows", "quarantined_by", "checks", "drift", "paths")
 
@@ -36,31 +40,12 @@ def identity(model: ResolvedModel) -> dict[str, Any]:
 def collect(attempt: Attempt, the_pass: Pass, staging: Staging) -> dict[str, int]:
     """Stage both tables of rows; rows by table, as their footers count them."""
     counts = the_pass.collect(staging)
-    attempt.facts["quarantined_by"], attempt.detail["examples"] = _reasons(staging, the_pass)
+    rules = (*the_pass.screen.before, *the_pass.screen.after)
+    warned = {r.name for r in rules if not r.critical}
+    by, examples = quarantine_summary.summary(staging.table("quarantine").glob("*.parquet"), warned)
+    attempt.detail |= {"examples": examples, "rules": {r.name for r in rules}}
+    attempt.facts["quarantined_by"] = attempt.masking.reasons(by, attempt.detail["rules"])
     return counts
-
-
-def _reasons(staging: Staging, the_pass: Pass) -> tuple[dict[str, int], tuple[Mapping[str, Any], ...]]:
-    """How many rows each critical rule sent away, and a few of them with their values."""
-    warned = {r.name for r in (*the_pass.screen.before, *the_pass.screen.after) if not r.critical}
-    counts: Counter[str] = Counter()
-    examples: list[Mapping[str, Any]] = []
-    for file in sorted(staging.table("quarantine").glob("*.parquet")):
-        parquet = pq.ParquetFile(file)
-        for batch in parquet.iter_batches(columns=["reasons"]):
-            for item in pc.value_counts(pc.list_flatten(batch.column(0))).to_pylist():
-                if item["values"] not in warned:
-                    counts[item["values"]] += item["counts"]
-        if len(examples) < EXAMPLES and parquet.metadata.num_rows:
-            first = next(parquet.iter_batches(batch_size=EXAMPLES - len(examples)))
-            examples += [_example(row) for row in first.to_pylist()]
-    return dict(sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))), tuple(examples)
-
-
-def _example(row: Mapping[str, Any]) -> dict[str, Any]:
-    ours = ("stage", "reasons", "source_file")
-    values = {k: v for k, v in row.items() if k not in (*ours, "model_id") and v is not None}
-    return {**{k: row[k] for k in ours}, "row": values}
 
 
 def metrics(
@@ -93,6 +78,8 @@ def metrics(
         "batches": state.batches,
         "model_byte_size": len(model.payload),
     }
+    outputs = [o.name for o in the_pass.screen.outputs]
+    attempt.facts["predictions"] = run_figures.predictions(profile, outputs)
     if against is not None and state.profile is not None:
         attempt.detail["distributions"] = statistics.distributions(against, state.profile)
 
@@ -114,6 +101,7 @@ def published(attempt: Attempt, place: Slot, exit_code: int) -> RunRecord:
     attempt.published = True
     with publish.writing(place.root):
         ledger.write(place.root, attempt.record("published", exit_code=exit_code))
+    event = alerts.event(attempt, place.root, "published")
     with attempt.stage("report"):
         page = _page_or_warning(attempt, place, attempt.record("published", exit_code=exit_code))
     with attempt.stage("track"):
@@ -123,6 +111,7 @@ def published(attempt: Attempt, place: Slot, exit_code: int) -> RunRecord:
             attempt.warn(warning)
     rows, page_path = attempt.facts["rows"], attempt.facts["paths"]["report"]
     log.info("published %d rows, %d quarantined; page: %s", rows["scored"], rows["quarantined"], page_path)
+    alerts.tell(attempt, attempt.record("published", exit_code=exit_code), event)
     return _close(attempt, place, attempt.record("published", exit_code=exit_code))
 
 
@@ -137,6 +126,7 @@ def already(attempt: Attempt, place: Slot, committed: Mapping[str, Any]) -> RunR
         with publish.writing(place.root):
             ledger.write(place.root, of_commit)
         code = of_commit.exit_code  # its alert has reached nobody yet
+        alerts.tell(attempt, of_commit, None)
     return _close(attempt, place, attempt.record("already_published", exit_code=code))
 
 
@@ -152,12 +142,19 @@ def failed(attempt: Attempt, place: Slot, error: ScorelineError | Stopped, dry_r
     What it can still write, it writes; what not, it says.
     """
     status = "published" if attempt.published else _STATUS.get(type(error), "failed")
+    if isinstance(error, ScorelineError):
+        error.message = attempt.masking.error(error)
     record = attempt.record(status, error)
-    if dry_run or not place.root.is_dir():
+    if dry_run:
         return record
+    if not place.root.is_dir():
+        alerts.tell(attempt, record, None)
+        return attempt.record(status, error)
     try:
         if not attempt.published:
             attempt.facts.setdefault("paths", {})["report"] = str(_page_path(place, record.run_id, attempt))
+            event = alerts.event(attempt, place.root, status)
+            alerts.tell(attempt, attempt.record(status, error), event)
             record = attempt.record(status, error)
             _write_page(attempt, place, record, attempt)
         return _close(attempt, place, record)
@@ -181,13 +178,14 @@ def _page_or_warning(attempt: Attempt, place: Slot, record: RunRecord) -> str:
 
 
 def _write_page(attempt: Attempt, place: Slot, record: RunRecord, failed: Attempt | None = None) -> str:
-    detail = RunDetail(
+    seen = RunDetail(
         record=record,
         checks=attempt.detail.get("checks", ()),
         drift=attempt.detail.get("findings", ()),
         distributions=attempt.detail.get("distributions", ()),
         quarantine_examples=attempt.detail.get("examples", ()),
     )
+    detail = attempt.masking.detail(seen, attempt.detail.get("rules", ()))
     secrets = attempt.config.secrets
     page = mask(report.render_run(detail, ledger.history(place.root)), (*secrets, *map(html.escape, secrets)))
     ledger.put(_page_path(place, record.run_id, failed), page.encode())
@@ -198,13 +196,6 @@ def _close(attempt: Attempt, place: Slot, record: RunRecord) -> RunRecord:
     """Into the ledger, and onto the index page."""
     with publish.writing(place.root):
         ledger.write(place.root, record)
-        reports = place.root / "reports"
-
-        def href(run: RunRecord) -> str | None:
-            path = run.paths.get("report")
-            return (
-                str(Path(path).relative_to(reports)) if path and Path(path).is_relative_to(reports) else None
-            )
-
-        ledger.put(reports / "index.html", report.render_index(ledger.history(place.root), href).encode())
+        index = report.render_index(ledger.history(place.root)).encode()
+        ledger.put(place.root / "reports" / "index.html", index)
     return record

@@ -137,7 +137,9 @@ def test_a_column_that_moved_is_named_and_one_that_did_not_is_not() -> None:
     moved.update({"a": TRAIN["a"] + 500, "b": TRAIN["b"]})
     tried = attempt(drift={"dataset_share": 0.5})
     gates.drift(tried, reference, moved)
+    distances = tried.facts["drift"].pop("distances")
     assert tried.facts["drift"] == {"status": "drift", "columns": ["a"], "judged": 2, "reference": "model"}
+    assert distances["a"]["js_distance"] > 0.9 > 0.1 > distances["b"]["js_distance"]
 
 
 # --- what a run is compared with ---

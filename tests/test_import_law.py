@@ -54,6 +54,7 @@ LAYERS: dict[str, set[str]] = {
         "tracking",
     },
     "order": {
+        "alerts",
         "attempt",
         "batch",
         "failures",
