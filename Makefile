@@ -18,10 +18,10 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup setup-dev run-batch test test-faults test-all lint format bench lock clean
+.PHONY: help python setup setup-dev run-batch test test-faults test-all lint format bench study-drift study-agreement lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
 
 python:
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 to 3.13 on the PATH: install one, or make PYTHON=/path/to/it" >&2; exit 1; }
@@ -55,6 +55,12 @@ format: setup-dev ## put the code into its canonical form
 
 bench: setup-dev ## measure throughput beside mlflow.pyfunc.spark_udf
 	$(PY) -m scripts.bench
+
+study-drift: setup-dev ## measure false alarms and power of the drift verdicts (15 minutes)
+	@OMP_NUM_THREADS=1 $(PY) -m scripts.study_drift
+
+study-agreement: setup-dev ## compare drift statistics with other tools on real data (DATA=folder)
+	@$(PY) -m scripts.study_agreement --data "$(DATA)"
 
 lock: python ## resolve setup.cfg again and write the lock files (needs Python 3.11, the lowest supported)
 	$(PYTHON) scripts/lock.py

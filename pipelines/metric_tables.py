@@ -1,30 +1,33 @@
 """Profiles and findings as the two metric tables, in the columns that Databricks' data profiling writes.
 
-Conventions: a window is [run date, next day) in UTC; percentages are 0 to 100; ``slice_key`` is null (the
-whole table); ``monitor_version`` is 0. ``quantiles`` are those at 0, 0.05, ..., 1. Times count as seconds
-since 1970-01-01 UTC. The columns behind ``model_id`` are ours. ``run_date`` and ``run_id`` are partitions:
-they stand in the path, not in the file.
+Conventions: a window is [run date, next day) in UTC; percentages are 0 to 100; ``slice_key`` is null for the
+whole table, else the slicing expression; ``monitor_version`` is 0. ``quantiles`` are those at 0, 0.05, ...,
+1. Times count as seconds since 1970-01-01 UTC. The columns behind ``model_id`` are ours. ``run_date`` and
+``run_id`` are partitions: they stand in the path, not in the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipelines.profiles import ColumnState, TableProfile, quantiles
-from pipelines.records import DriftFinding
+from pipelines.profiles import ColumnState, TableFacts, TableProfile, quantiles
+from pipelines.records import DriftFinding, QuarantinedShare
 
 GRANULARITY = "1 day"
 LEVELS = tuple(i / 20 for i in range(21))
 FREQUENT = 100  # most frequent items listed
 TABLE = ":table"
+_LISTS = ("columns_added", "columns_missing", "columns_retyped")
 
 _WINDOW = pa.struct([("start", pa.timestamp("us", "UTC")), ("end", pa.timestamp("us", "UTC"))])
 _TEST = pa.struct([("statistic", pa.float64()), ("pvalue", pa.float64())])
 _ITEM = pa.struct([("item", pa.string()), ("count", pa.int64())])
+_RULE = pa.struct([("rule", pa.string()), ("count", pa.int64()), ("percent", pa.float64())])
+_RULE_DELTA = pa.struct([("rule", pa.string()), ("percent", pa.float64()), ("percent_delta", pa.float64())])
 
 PROFILE_METRICS = pa.schema(
     [
@@ -58,6 +61,7 @@ PROFILE_METRICS = pa.schema(
         ("percent_zeros", pa.float64()),
         ("percent_distinct", pa.float64()),
         ("model_id", pa.string()),
+        ("quarantined", pa.list_(_RULE)),
     ]
 )
 
@@ -91,6 +95,13 @@ DRIFT_METRICS = pa.schema(
         ("n_ref", pa.int64()),
         ("n_cur", pa.int64()),
         ("error_bound", pa.float64()),
+        ("statistic", pa.string()),
+        ("percent_nan_delta", pa.float64()),
+        ("volume_ratio", pa.float64()),
+        ("columns_added", pa.list_(pa.string())),
+        ("columns_missing", pa.list_(pa.string())),
+        ("columns_retyped", pa.list_(pa.string())),
+        ("quarantined", pa.list_(_RULE_DELTA)),
     ]
 )
 
@@ -98,7 +109,7 @@ DRIFT_METRICS = pa.schema(
 def profile_metrics(
     profile: TableProfile, *, run_date: date, model_id: str, log_type: Literal["INPUT", "BASELINE"] = "INPUT"
 ) -> pa.Table:
-    """One row for the table, then one per column.
+    """One row for the table, then one per column; then the same for each slice.
 
     Figures that do not apply to a column's kind are null. ``count`` is all rows, nulls among them; ``avg``,
     ``min``, ``max``, ``stddev`` and quantiles are over finite values.
@@ -110,10 +121,27 @@ def profile_metrics(
         "granularity": GRANULARITY,
         "model_id": model_id,
     }
-    held = [name for name, state in profile.columns.items() if state.count > state.nulls]
-    table = {"column_name": TABLE, "count": profile.rows, "non_null_columns": held}
-    rows = [table, *(_column(state) for state in profile.columns.values())]
+    rows = [*_rows(profile.columns), *_of_slices(profile)]
+    rows[0]["quarantined"] = _by_rule(profile.facts)
     return pa.Table.from_pylist([shared | row for row in rows], schema=PROFILE_METRICS)
+
+
+def _rows(columns: Mapping[str, ColumnState]) -> list[dict[str, Any]]:
+    count = max((state.count for state in columns.values()), default=0)
+    held = [name for name, state in columns.items() if state.count > state.nulls]
+    table = {"column_name": TABLE, "count": count, "non_null_columns": held}
+    return [table, *(_column(state) for state in columns.values())]
+
+
+def _of_slices(profile: TableProfile) -> Iterator[dict[str, Any]]:
+    for (key, value), columns in profile.slices.parts.items():
+        yield from ({"slice_key": key, "slice_value": value} | row for row in _rows(columns))
+
+
+def _by_rule(facts: TableFacts | None) -> list[dict[str, Any]] | None:
+    if facts is None:
+        return None
+    return [{"rule": r, "count": n, "percent": _percent(n, facts.rows)} for r, n in facts.quarantined.items()]
 
 
 def drift_metrics(
@@ -183,13 +211,20 @@ def _textual(state: ColumnState) -> dict[str, Any]:
 
 def _drift(finding: DriftFinding, compared: dict[str, datetime] | None) -> dict[str, Any]:
     own = {name: getattr(finding, name) for name in DRIFT_METRICS.names if hasattr(finding, name)}
+    of_table = finding.column_name == TABLE and finding.slice_key is None
+    own |= {name: list(own[name]) if of_table else None for name in _LISTS}
     added, missing = finding.non_null_columns_added, finding.non_null_columns_missing
     return own | {
+        "quarantined": [_rule_delta(share) for share in finding.quarantined] if of_table else None,
         "window_cmp": compared if finding.drift_type == "CONSECUTIVE" else None,
         "non_null_columns_delta": None if added is None else {"added": added, "missing": missing},
         "ks_test": _test(finding.ks_statistic, finding.ks_pvalue),
         "chi_squared_test": _test(finding.chi_squared_statistic, finding.chi_squared_pvalue),
     }
+
+
+def _rule_delta(share: QuarantinedShare) -> dict[str, Any]:
+    return {"rule": share.rule or None, "percent": share.percent, "percent_delta": share.percent_delta}
 
 
 def _test(statistic: float | None, pvalue: float | None) -> dict[str, float | None] | None:

@@ -8,18 +8,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from pipelines import drift
 from pipelines.drift import Thresholds, compare, distributions
-from pipelines.drift.noise import wasserstein_noise
-from pipelines.drift.verdicts import _table_verdict
+from pipelines.drift.distances import js_divergences
+from pipelines.drift.noise import js_noise, wasserstein_noise
+from pipelines.drift.whole import table_verdict
 from pipelines.errors import ConfigInvalid
 from pipelines.profiles import (
     ColumnSpec,
+    TableFacts,
     TableProfile,
     baseline_from_pandas,
     freeze,
@@ -194,6 +196,7 @@ def test_eight_rows_are_enough_when_nothing_is_as_it_was():
     assert finding(np.random.default_rng(0).normal(size=5_000), np.full(8, 50.0)).verdict == "drift"
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.floats(-1e6, 1e6) | st.none() | st.just(float("inf")), min_size=1, max_size=40))
 def test_a_column_does_not_drift_from_itself(values):
     base = load_baseline(
@@ -296,7 +299,7 @@ def test_the_table_drifts_with_its_share_of_drifting_columns(drifting, share, ve
     ],
 )
 def test_columns_that_could_not_be_judged_never_tip_the_table(columns, verdict):
-    assert _table_verdict(columns, 0.5) == verdict
+    assert table_verdict(columns, 0.5) == verdict
 
 
 def test_columns_that_went_or_came_are_told_and_not_judged():
@@ -390,3 +393,166 @@ def test_times_are_labelled_as_times():
     base = baseline(x=pd.date_range("2026-01-01", periods=3_000, freq="h"))
     [shown] = distributions(base, base)
     assert shown.labels[-2].startswith("> 2026-")
+
+
+def sliced(reference: TableProfile, values: Any, by: Any) -> TableProfile:
+    profile = TableProfile.empty(reference.specs)
+    profile.update({"x": np.asarray(values)}, {"region": pa.array(by)})
+    return profile
+
+
+def sliced_baseline(values: Any, by: Any) -> TableProfile:
+    frame = pd.DataFrame({"x": values})
+    return load_baseline(baseline_from_pandas(frame, slices={"region": by}))
+
+
+def test_a_drift_in_one_slice_is_found_there_and_does_not_tip_the_table():
+    rng = np.random.default_rng(0)
+    by = np.where(rng.random(60_000) < 0.05, "south", "north")
+    base = sliced_baseline(rng.normal(size=60_000), by)
+    moved = rng.normal(size=60_000) + (by == "south")
+    found = compare(base, sliced(base, moved, by))
+    verdicts = {(f.slice_value, f.column_name): f.verdict for f in found}
+    assert verdicts == {
+        (None, ":table"): "ok",
+        (None, "x"): "ok",
+        ("north", ":table"): "ok",
+        ("north", "x"): "ok",
+        ("south", ":table"): "drift",
+        ("south", "x"): "drift",
+    }
+
+
+def test_a_slice_without_a_reference_is_told_and_not_judged():
+    base = sliced_baseline(np.arange(3_000), np.repeat("north", 3_000))
+    found = compare(base, sliced(base, np.arange(3_000), np.repeat("west", 3_000)))
+    parts = {f.slice_value: (f.n_ref, f.n_cur, f.verdict) for f in found[2:] if f.column_name == "x"}
+    assert parts == {
+        "north": (3_000, 0, "insufficient_data"),
+        "west": (0, 3_000, "insufficient_data"),
+    }
+
+
+def test_a_reference_with_slices_serves_a_window_without_them():
+    base = sliced_baseline(np.arange(3_000), np.repeat(["north", "south"], 1_500))
+    found = compare(base, window(base, x=np.arange(3_000)))
+    assert [(f.column_name, f.slice_key) for f in found] == [(":table", None), ("x", None)]
+
+
+def test_slices_share_the_allowance_for_false_alarms_with_the_table():
+    rng = np.random.default_rng(3)
+    alarms = 0
+    for _ in range(5):
+        by = rng.choice([f"r{i}" for i in range(10)], 20_000)
+        base = sliced_baseline(rng.normal(size=20_000), by)
+        found = compare(base, sliced(base, rng.normal(size=20_000), by))
+        alarms += sum(f.verdict == "drift" for f in found)
+    assert alarms == 0
+
+
+def test_times_are_judged_by_what_is_missing_unless_more_is_asked_for():
+    base = baseline(t=pd.date_range("2026-01-01", periods=5_000, freq="min"))
+    later = pd.date_range("2026-02-01", periods=5_000, freq="min").to_numpy()
+    gaps = later.copy()
+    gaps[::2] = np.datetime64("NaT")
+    asked = Thresholds(columns={"t": {"wasserstein": 0.5}})
+    verdicts = [
+        compare(base, window(base, t=values), limits)[1].verdict
+        for values, limits in ((later, None), (gaps, None), (later, asked))
+    ]
+    assert verdicts == ["ok", "drift", "drift"]
+    assert compare(base, window(base, t=later))[1].avg_delta == 31 * 86_400
+
+
+@pytest.mark.parametrize("kind", ["boolean", "date", "decimal"])
+def test_columns_of_every_type_drift_when_half_of_them_is_missing(kind):
+    values = {
+        "boolean": pa.array([True, False] * 1_500),
+        "date": pa.array(range(3_000), pa.int32()).cast(pa.date32()),
+        "decimal": pa.array(range(3_000)).cast(pa.decimal128(22, 2)),
+    }[kind]
+    base = baseline(x=pd.Series(values, dtype=pd.ArrowDtype(values.type)))
+    half = pa.array([v if i % 2 else None for i, v in enumerate(values.to_pylist())], values.type)
+    verdicts = [compare(base, window(base, x=array))[1].verdict for array in (values, half)]
+    assert verdicts == ["ok", "drift"]
+
+
+def test_a_column_that_became_a_text_drifts_by_its_type():
+    base = baseline(x=np.arange(100))
+    current = TableProfile.empty([ColumnSpec("x", "categorical", "string", categories=())])
+    current.update({"x": pa.array(["a"] * 100)})
+    found = compare(base, current)[1]
+    assert (found.verdict, found.statistic, found.data_type, found.js_distance) == (
+        "drift",
+        "data_type",
+        "string",
+        None,
+    )
+
+
+def test_two_windows_of_different_models_cannot_be_compared_and_say_so():
+    first, second = baseline(x=np.arange(5_000.0)), baseline(x=np.arange(5_000.0) * 2)
+    assert compare(first, second, None, "CONSECUTIVE")[1].verdict == "insufficient_data"
+
+
+def with_facts(**facts: Any) -> TableProfile:
+    profile = baseline(x=np.arange(5_000.0))
+    profile.facts = TableFacts(**facts)
+    return profile
+
+
+@pytest.mark.parametrize(
+    ("limits", "facts", "drift_type", "verdict", "statistic"),
+    [
+        ({}, {"rows": 10}, "CONSECUTIVE", "ok", "drifted_share"),
+        ({"volume": 0.5}, {"rows": 400}, "CONSECUTIVE", "drift", "volume_ratio"),
+        ({"volume": 0.5}, {"rows": 1_600}, "CONSECUTIVE", "drift", "volume_ratio"),
+        ({"volume": 0.5}, {"rows": 800}, "CONSECUTIVE", "ok", "drifted_share"),
+        ({"volume": 0.5}, {"rows": 400}, "BASELINE", "ok", "drifted_share"),
+        ({"quarantined": 0.05}, {"rows": 1_000, "rows_quarantined": 100}, "BASELINE", "drift", "quarantined"),
+        ({"quarantined": 0.05}, {"rows": 1_000, "rows_quarantined": 40}, "BASELINE", "ok", "drifted_share"),
+        ({"quarantined": 0.05}, {"rows": 20, "rows_quarantined": 2}, "BASELINE", "ok", "drifted_share"),
+    ],
+)
+def test_volume_and_quarantined_share_decide_where_they_have_a_threshold(
+    limits, facts, drift_type, verdict, statistic
+):
+    found = compare(with_facts(rows=1_000), with_facts(**facts), Thresholds(**limits), drift_type)[0]
+    assert (found.verdict, found.statistic) == (verdict, statistic)
+
+
+def test_columns_that_came_went_or_changed_their_type_are_named():
+    before = with_facts(rows=9, types={"a": "bigint", "b": "string", "c": "int"})
+    after = with_facts(rows=9, types={"a": "long", "c": "double", "d": "date"})
+    table = compare(before, after)[0]
+    assert table.columns_added == ("d",)
+    assert table.columns_missing == ("b",)
+    assert table.columns_retyped == ("c: int to double",)
+
+
+def test_the_share_of_each_rule_is_told_for_both_windows():
+    before = with_facts(rows=1_000, rows_quarantined=10, quarantined={"age": 10})
+    after = with_facts(rows=500, rows_quarantined=30, quarantined={"age": 5, "size": 25})
+    shares = compare(before, after)[0].quarantined
+    assert [(s.rule, s.percent_reference, s.percent, s.percent_delta) for s in shares] == [
+        ("", 1.0, 6.0, 5.0),
+        ("size", 0.0, 5.0, 5.0),
+        ("age", 1.0, 1.0, 0.0),
+    ]
+
+
+@pytest.mark.parametrize(("cells", "n", "m"), [(20, 200, 200), (20, 10_000, 100), (100, 1_000, 1_000)])
+def test_the_noise_of_the_js_distance_is_that_of_resamples(cells, n, m):
+    rng = np.random.default_rng(1)
+    p = np.ones(cells) / cells
+    squares = js_divergences(rng.multinomial(n, p, 20_000), rng.multinomial(m, p, 20_000))
+    noise = js_noise(n * p, m * p, 0.001)
+    assert noise.expected**2 == pytest.approx(squares.mean(), rel=0.05)
+    assert noise.quantile**2 == pytest.approx(np.quantile(squares, 0.999), rel=0.1)
+
+
+def test_a_small_window_of_a_heavy_tail_raises_no_alarm():
+    rng = np.random.default_rng(5)
+    base = baseline(x=rng.pareto(1.5, 10_000))
+    verdicts = [compare(base, window(base, x=rng.pareto(1.5, 100)))[1].verdict for _ in range(200)]
+    assert "drift" not in verdicts

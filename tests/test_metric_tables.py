@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.drift import compare
 from pipelines.metric_tables import drift_metrics, profile_metrics
-from pipelines.profiles import TableProfile, baseline_from_pandas, load_baseline
+from pipelines.profiles import TableFacts, TableProfile, baseline_from_pandas, load_baseline
 
 DAY = date(2026, 11, 22)
 WINDOW = {"start": datetime(2026, 11, 22, tzinfo=UTC), "end": datetime(2026, 11, 23, tzinfo=UTC)}
@@ -50,6 +50,7 @@ percent_null double
 percent_zeros double
 percent_distinct double
 model_id string
+quarantined list<item: struct<rule: string, count: int64, percent: double>>
 """
 
 DRIFT_COLUMNS = f"""
@@ -81,6 +82,13 @@ threshold double
 n_ref int64
 n_cur int64
 error_bound double
+statistic string
+percent_nan_delta double
+volume_ratio double
+columns_added list<item: string>
+columns_missing list<item: string>
+columns_retyped list<item: string>
+quarantined list<item: struct<rule: string, percent: double, percent_delta: double>>
 """
 
 
@@ -161,3 +169,34 @@ def test_the_tables_of_no_columns_are_written_and_read_back(tmp_path):
     ):
         pq.write_table(table, tmp_path / "t.parquet")
         assert pq.read_table(tmp_path / "t.parquet").equals(table)
+
+
+def test_slices_have_rows_of_their_own_in_both_tables(reference):
+    window = TableProfile.empty(reference.specs)
+    window.update({"age": pa.array([0, 10, None])}, {"age > 5": pa.array([False, True, None])})
+    rows = profile_metrics(window, run_date=DAY, model_id="m/1").to_pylist()
+    counted = {(r["slice_key"], r["slice_value"]): r["count"] for r in rows if r["column_name"] == ":table"}
+    assert counted == {
+        (None, None): 3,
+        ("age > 5", "false"): 1,
+        ("age > 5", "true"): 1,
+        ("age > 5", None): 1,
+    }
+    found = drift_metrics(compare(reference, window), run_date=DAY, model_id="m/1").to_pylist()
+    assert {(r["slice_key"], r["slice_value"]) for r in found} == counted.keys()
+
+
+def test_rules_and_changed_columns_stand_in_the_row_of_the_table(reference):
+    window = window_of(reference)
+    reference.facts = TableFacts(100, 2, {"age": "bigint", "city": "string"}, {"age_between": 2})
+    window.facts = TableFacts(50, 2, {"age": "long", "city": "int", "zip": "string"}, {"age_between": 2})
+    table, age, *_ = drift_metrics(compare(reference, window), run_date=DAY, model_id="m/1").to_pylist()
+    assert (table["columns_added"], table["columns_missing"]) == (["zip"], [])
+    assert table["columns_retyped"] == ["city: string to int"]
+    assert table["quarantined"] == [
+        {"rule": None, "percent": 4.0, "percent_delta": 2.0},
+        {"rule": "age_between", "percent": 4.0, "percent_delta": 2.0},
+    ]
+    assert (table["volume_ratio"], table["count_delta"], age["quarantined"]) == (0.5, -50, None)
+    profiled = profile_metrics(window, run_date=DAY, model_id="m/1").to_pylist()
+    assert profiled[0]["quarantined"] == [{"rule": "age_between", "count": 2, "percent": 4.0}]

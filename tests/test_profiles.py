@@ -19,6 +19,7 @@ from pipelines.errors import ConfigInvalid
 from pipelines.profiles import (
     ColumnSpec,
     ColumnState,
+    TableFacts,
     TableProfile,
     baseline_from_pandas,
     free_spec,
@@ -28,6 +29,7 @@ from pipelines.profiles import (
 )
 from pipelines.profiles.baselines import CATEGORIES, EDGES
 from pipelines.profiles.sketches import HASHES, RUNGS
+from pipelines.profiles.slices import VALUES
 from pipelines.profiles.states import TRACKED
 from pipelines.profiles.tables import FORMAT
 
@@ -385,3 +387,107 @@ def test_a_state_of_twenty_columns_is_compact():
 @pytest.mark.parametrize("data_type", ["binary", "array<double>", "time64[us]"])
 def test_types_that_are_not_profiled_have_no_spec(data_type):
     assert free_spec("x", data_type) is None
+
+
+REGIONS = st.sampled_from(["north", "south", None])
+SLICED = st.lists(st.tuples(st.floats(-1e6, 1e6) | st.none(), REGIONS), max_size=40)
+
+
+def sliced(rows: list[tuple[float | None, str | None]], spec: ColumnSpec = NUMBERS) -> TableProfile:
+    profile = TableProfile.empty([spec])
+    by = {"region": pa.array([region for _, region in rows], pa.string())}
+    profile.update({"x": pa.array([x for x, _ in rows], pa.float64())}, by)
+    return profile
+
+
+@pytest.mark.parametrize("spec", [NUMBERS, FREE])
+@settings(deadline=None, max_examples=50)
+@given(a=SLICED, b=SLICED)
+def test_slices_merge_like_tables_and_add_up_to_them(spec, a, b):
+    whole, merged = sliced(a + b, spec), sliced(a, spec).merge(sliced(b, spec))
+    assert {k: exact(v["x"]) for k, v in whole.slices.parts.items()} == {
+        k: exact(v["x"]) for k, v in merged.slices.parts.items()
+    }
+    assert sum(part["x"].count for part in whole.slices.parts.values()) == whole.rows
+    assert {value for _, value in whole.slices.parts} == {region for _, region in a + b}
+
+
+@settings(deadline=None)
+@given(rows=SLICED)
+def test_a_slice_is_the_profile_of_its_rows(rows):
+    profile = sliced(rows)
+    for (_, value), part in profile.slices.parts.items():
+        assert exact(part["x"]) == exact(sliced([r for r in rows if r[1] == value]).columns["x"])
+
+
+@settings(deadline=None)
+@given(rows=SLICED.filter(lambda rows: any(x is not None for x, _ in rows)))
+def test_freezing_counts_the_slices_on_the_bins_of_the_whole(rows):
+    frozen = freeze(sliced(rows, FREE))
+    again = sliced(rows, frozen.columns["x"].spec)
+    for key, part in frozen.slices.parts.items():
+        assert part["x"].bins.tolist() == again.slices.parts[key]["x"].bins.tolist()
+
+
+def test_freezing_counts_slices_exactly_where_rungs_were_merged():
+    rng = np.random.default_rng(0)
+    values, by = rng.lognormal(0, 3, 5_000), pa.array(rng.choice(["a", "b"], 5_000))
+    free = TableProfile.empty([FREE])
+    free.update({"x": values}, {"region": by})
+    frozen = freeze(free)
+    again = TableProfile.empty(frozen.specs)
+    again.update({"x": values}, {"region": by})
+    for key, part in frozen.slices.parts.items():
+        assert part["x"].bins.tolist() == again.slices.parts[key]["x"].bins.tolist()
+
+
+def test_categories_of_a_slice_are_counted_on_those_of_the_whole():
+    free = TableProfile.empty([FREE_WORDS])
+    free.update({"w": pa.array(["a", "b", "a", None])}, {"big": pa.array([True, True, False, False])})
+    frozen = freeze(free)
+    bins = {value: part["w"].bins.tolist() for (_, value), part in frozen.slices.parts.items()}
+    assert (frozen.columns["w"].spec.categories, bins) == (
+        ("a", "b"),
+        {"true": [1, 1, 0], "false": [1, 0, 0]},
+    )
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_an_expression_with_too_many_values_is_given_up_however_they_arrive(parts):
+    keys = [str(i) for i in range(VALUES + 1)]
+    merged = sliced([])
+    for part in np.array_split(np.array(keys), parts):
+        merged = merged.merge(sliced([(1.0, str(key)) for key in part]))
+    assert (merged.slices.parts, merged.slices.given_up) == ({}, {"region"})
+    assert merged.merge(sliced([(1.0, "north")])).slices.parts == {}
+    assert merged.rows == VALUES + 1
+
+
+def test_slices_and_facts_survive_their_bytes_and_old_profiles_have_none():
+    profile = sliced([(1.0, "north"), (None, None)])
+    profile.facts = TableFacts(5, 3, {"x": "double"}, {"x_between": 3})
+    again = TableProfile.from_bytes(profile.to_bytes())
+    assert (again.to_dict(), again.facts) == (profile.to_dict(), profile.facts)
+    assert again.slices.parts.keys() == profile.slices.parts.keys()
+    old = {k: v for k, v in profile.to_dict().items() if k not in ("slices", "given_up", "facts")}
+    assert (load_baseline(old).slices.parts, load_baseline(old).facts) == ({}, None)
+
+
+def test_a_baseline_knows_the_slices_it_was_given():
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "region": ["a", "b", None]})
+    by = {"region": frame["region"], "x > 1": frame["x"] > 1}
+    profile = load_baseline(json.loads(json.dumps(baseline_from_pandas(frame, np.ones(3), slices=by))))
+    counts = {part: columns["prediction"].count for part, columns in profile.slices.parts.items()}
+    assert counts == {
+        ("region", "a"): 1,
+        ("region", "b"): 1,
+        ("region", None): 1,
+        ("x > 1", "false"): 1,
+        ("x > 1", "true"): 2,
+    }
+
+
+def test_facts_of_two_windows_add_up():
+    a = TableFacts(5, 1, {"x": "int"}, {"r": 1})
+    b = TableFacts(7, 2, {"x": "double", "y": "string"}, {"r": 1, "s": 1})
+    assert a.merge(b) == TableFacts(12, 3, {"x": "double", "y": "string"}, {"r": 2, "s": 1})

@@ -13,6 +13,9 @@ SEEN = 5  # a category seen less often in the reference has no cell of its own
 
 def cells(reference: ColumnState, current: ColumnState) -> tuple[Floats, Floats]:
     """Counts of both on the cells of the reference (see the package), missing values last."""
+    if reference.spec.kind == "datetime":
+        present = [np.array([float(s.count - s.missing)]) for s in (reference, current)]
+        return np.append(present[0], reference.missing), np.append(present[1], current.missing)
     ref, cur = reference.bins.astype(np.float64), current.bins.astype(np.float64)
     if reference.spec.is_numeric:
         starts = _group_starts(ref, reference.spec.discrete)

@@ -25,9 +25,14 @@ def js_distance(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
 
     Base 2; the square root of the divergence (Lin 1991), a metric (Endres & Schindelin 2003).
     """
-    a, b = shares(p), shares(q)
+    return float(np.sqrt(js_divergences(np.atleast_2d(p), np.atleast_2d(q))[0]))
+
+
+def js_divergences(p: npt.ArrayLike, q: npt.ArrayLike) -> Floats:
+    """Jensen-Shannon divergences in base 2 of the rows of two matrices of counts."""
+    a, b = _row_shares(p), _row_shares(q)
     middle = (a + b) / 2
-    return float(np.sqrt(max(0.0, (_information(a, middle) + _information(b, middle)) / 2)))
+    return np.maximum(0.0, (_information(a, middle) + _information(b, middle)) / 2)
 
 
 def population_stability_index(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
@@ -46,7 +51,10 @@ def kolmogorov_smirnov(reference: ColumnState, current: ColumnState) -> Bounded:
     if on_edges(reference, current):
         return Bounded(found, 0.0)
     low_f, high_f, low_g, high_g = np.append(0, f), np.append(f, 1), np.append(0, g), np.append(g, 1)
-    return Bounded(found, float(max(0.0, np.maximum(high_f - low_g, high_g - low_f).max() - found)))
+    bound = max(0.0, np.maximum(high_f - low_g, high_g - low_f).max() - found)
+    if reference.spec.discrete:  # then only what is on no edge can hide between edges
+        bound = min(bound, sum(s.off_edge / (s.count - s.missing) for s in (reference, current)))
+    return Bounded(found, float(bound))
 
 
 def kolmogorov_smirnov_pvalue(statistic: float, n: int, m: int) -> float:
@@ -93,9 +101,15 @@ def chi_squared(p: npt.ArrayLike, q: npt.ArrayLike) -> tuple[float, float]:
     return statistic, float(chdtrc(freedom, statistic)) if freedom else 1.0
 
 
-def _information(a: Floats, middle: Floats) -> float:
-    held = a > 0
-    return float((a[held] * np.log2(a[held] / middle[held])).sum())
+def _row_shares(counts: npt.ArrayLike) -> Floats:
+    plain = np.asarray(counts, np.float64)
+    total = plain.sum(axis=1, keepdims=True)
+    return np.divide(plain, total, out=np.zeros_like(plain), where=total > 0)
+
+
+def _information(a: Floats, middle: Floats) -> Floats:
+    ratio = np.divide(a, middle, out=np.ones_like(a), where=a > 0)
+    return (a * np.log2(ratio)).sum(axis=1)
 
 
 def _mean_positive(left: Floats, right: Floats) -> Floats:

@@ -38,7 +38,9 @@ def deltas(ref: ColumnState, cur: ColumnState) -> dict[str, Any]:
         return 100 * (getattr(cur, of) / cur.count - getattr(ref, of) / ref.count)
 
     found = {"percent_null_delta": change("nulls"), "percent_distinct_delta": change("distinct")}
-    return found | ({"percent_zeros_delta": change("zeros")} if ref.spec.kind == "numeric" else {})
+    if ref.spec.kind != "numeric":
+        return found
+    return found | {"percent_zeros_delta": change("zeros"), "percent_nan_delta": change("nans")}
 
 
 def _measured_numbers(ref: ColumnState, cur: ColumnState, n: int, m: int) -> dict[str, Any]:

@@ -6,8 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipelines.drift.bins import SEEN, knots, on_edges, pooled_shares_below
+from pipelines.drift.bins import knots, on_edges, pooled_shares_below
+from pipelines.drift.distances import js_divergences
 from pipelines.profiles import ColumnState, Floats
+
+DRAWS = 300  # resamples for the moments of the Jensen-Shannon divergence
+PLENTY = 50  # expected values of a cell from which on its limit law is good enough
+SEED = 20_260_101  # fixed: the same counts get the same verdict
 
 
 class Noise(NamedTuple):
@@ -19,20 +24,27 @@ class Noise(NamedTuple):
 
 def js_noise(p: Floats, q: Floats, alpha: float) -> Noise:
     """Jensen-Shannon distance of two samples of one distribution of the sizes of ``p`` and ``q``."""
-    from scipy.special import chdtri
+    from scipy.special import gammainccinv
 
-    n, m = p.sum(), q.sum()
+    n, m = int(p.sum()), int(q.sum())
     pooled = (p + q) / (n + m)
     held = pooled[pooled > 0]
-    weight = np.where(held * min(n, m) < SEEN, 2 * np.log(2), 1.0)
-    freedom = max(float(weight.sum()) - 1, 1e-9)
-    scale = (1 / n + 1 / m) / (8 * np.log(2))
-    return Noise(float(np.sqrt(freedom * scale)), float(np.sqrt(chdtri(freedom, alpha) * scale)))
+    if len(held) < 2:
+        return Noise(0.0, 0.0)
+    if held.min() * min(n, m) >= PLENTY:
+        scale = (1 / n + 1 / m) / (8 * np.log(2))  # of one degree of freedom
+        mean, variance = (len(held) - 1) * scale, 2 * (len(held) - 1) * scale**2
+    else:
+        rng = np.random.default_rng(SEED)
+        draws = js_divergences(rng.multinomial(n, held, DRAWS), rng.multinomial(m, held, DRAWS))
+        mean, variance = float(draws.mean()), float(draws.var())
+    quantile = gammainccinv(mean**2 / variance, alpha) * variance / mean
+    return Noise(float(np.sqrt(mean)), float(np.sqrt(quantile)))
 
 
 def wasserstein_noise(reference: ColumnState, current: ColumnState, alpha: float) -> Noise:
     """Area between the distribution functions of two samples of one distribution of the same sizes."""
-    from scipy.special import gammaincinv
+    from scipy.special import gammainccinv
 
     n, m = reference.finite, current.finite
     x, f = knots(reference, current), np.concatenate([[0.0], pooled_shares_below(reference, current)])
@@ -49,16 +61,7 @@ def wasserstein_noise(reference: ColumnState, current: ColumnState, alpha: float
     if not variance > 0 or not np.isfinite(variance):
         return Noise(0.0, 0.0)
     size = np.sqrt(1 / n + 1 / m)
-    quantile = gammaincinv(mean**2 / variance, 1 - alpha) * variance / mean
-    return Noise(float(mean * size), float(quantile * size) + _reach(reference, current))
-
-
-def _reach(ref: ColumnState, cur: ColumnState) -> float:
-    """What the window's one smallest and one largest value add to the area beyond the reference's range.
-
-    Heavy tails have no limit law; this keeps a single far value from deciding.
-    """
-    if ref.minimum is None or ref.maximum is None or cur.minimum is None or cur.maximum is None:
-        return 0.0
-    beyond = max(0.0, cur.maximum - ref.maximum) + max(0.0, ref.minimum - cur.minimum)
-    return float(beyond) / cur.finite
+    quantile = gammainccinv(mean**2 / variance, alpha) * variance / mean
+    # Bernstein's term for bounded values: with heavy tails a few far ones weigh more than any limit law says.
+    far = (x[-1] - x[0]) * np.log(1 / alpha) / (3 * min(n, m))
+    return Noise(float(mean * size), float(quantile * size + far))

@@ -10,13 +10,18 @@ double, made order-preserving, with as many low bits dropped as needed (uniform 
 al. 2020, "UDDSketch"). Which bits are dropped depends on the set of values alone, so the merge law stays
 exact. :func:`freeze` turns a free profile into a frozen one for later comparison.
 
+A profile may also hold its *slices*: the same columns on the same bins, for each value of an expression, and
+*facts* of the table as a whole.
+
 Values are accounted for by one law: ``count = nulls + nans + infinities + sum(bins)``.
 """
 
 from __future__ import annotations
 
 from pipelines.profiles.baselines import baseline_from_pandas, freeze, specs_from
+from pipelines.profiles.facts import TableFacts
 from pipelines.profiles.ranks import distribution_function, quantiles
+from pipelines.profiles.slices import Slice, Slices
 from pipelines.profiles.specs import ColumnSpec, Floats, Ints, free_spec
 from pipelines.profiles.states import ColumnState
 from pipelines.profiles.tables import TableProfile, load_baseline
@@ -26,6 +31,9 @@ __all__ = [
     "ColumnState",
     "Floats",
     "Ints",
+    "Slice",
+    "Slices",
+    "TableFacts",
     "TableProfile",
     "baseline_from_pandas",
     "distribution_function",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from pipelines.errors import ConfigInvalid
 from pipelines.profiles.batches import as_arrow, data_type_of, numbers
 from pipelines.profiles.ranks import distribution_function
 from pipelines.profiles.sketches import heaviest
+from pipelines.profiles.slices import Slices
 from pipelines.profiles.specs import INTEGERS, ColumnSpec, Floats, Ints, free_spec
 from pipelines.profiles.states import TRACKED, ColumnState
 from pipelines.profiles.tables import TableProfile
@@ -24,7 +26,11 @@ CATEGORIES = 200  # most reference categories with a bin of their own
 
 
 def baseline_from_pandas(
-    frame: pd.DataFrame, predictions: Any = None, *, source: str = "training data"
+    frame: pd.DataFrame,
+    predictions: Any = None,
+    *,
+    source: str = "training data",
+    slices: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The baseline profile of a reference frame, as plain data to log as JSON with the model version.
 
@@ -36,6 +42,7 @@ def baseline_from_pandas(
             ``prediction``; a matrix gives ``probability_0``, ...; a data frame keeps ``prediction`` and
             names every other column ``probability_<its name>``.
         source: what the rows are, in words, for the report.
+        slices: by slicing expression, as the configuration has it, its value for each row.
 
     Raises:
         ConfigInvalid: no rows, or no column that can be profiled.
@@ -50,6 +57,8 @@ def baseline_from_pandas(
             hint="Give the frame the model was trained on.",
         )
     profile = TableProfile({state.spec.name: state for state in states})
+    specs_by_name = {state.spec.name: state.spec for state in states}
+    profile.slices.update(specs_by_name, arrays, slices or {})
     return profile.to_dict() | {"source": source, "rows": len(frame)}
 
 
@@ -60,7 +69,33 @@ def specs_from(profile: TableProfile) -> tuple[ColumnSpec, ...]:
 
 def freeze(profile: TableProfile) -> TableProfile:
     """The same counts on bins and categories fixed from now on; frozen columns stay as they are."""
-    return TableProfile({name: _frozen(state) for name, state in profile.columns.items()})
+    columns = {name: _frozen(state) for name, state in profile.columns.items()}
+    parts = {
+        part: {name: _recounted(state, columns[name].spec) for name, state in states.items()}
+        for part, states in profile.slices.parts.items()
+    }
+    return TableProfile(columns, Slices(parts, profile.slices.given_up), profile.facts)
+
+
+def _recounted(state: ColumnState, spec: ColumnSpec) -> ColumnState:
+    """The counts of a slice on the bins of the whole table.
+
+    Exact for numbers, for the rungs of a part lie within those of the whole; categories are as exact as the
+    part has them by name.
+    """
+    if state.spec.frozen:
+        return replace(state)
+    if spec.is_numeric:
+        x, below = distribution_function(state)
+        at_edges = np.concatenate([[0], below])[np.searchsorted(x, spec.edge_array, "right")]
+        bins = np.diff(at_edges, prepend=0, append=state.finite)
+        return replace(state, spec=spec, bins=bins, rungs=state.rungs[:0], shift=0)
+    named = [state.tracked.get(name, 0) for name in spec.categories or ()]
+    kept, cut = heaviest(
+        {k: n for k, n in state.tracked.items() if k not in (spec.categories or ())}, TRACKED[True]
+    )
+    counts = np.array([*named, state.finite - sum(named)], np.int64)
+    return replace(state, spec=spec, bins=counts, tracked=kept, undercount=state.undercount + cut)
 
 
 def _frozen(state: ColumnState) -> ColumnState:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipelines.errors import ConfigInvalid
 from pipelines.profiles.batches import Batch
+from pipelines.profiles.facts import TableFacts
+from pipelines.profiles.slices import Slices
 from pipelines.profiles.specs import ColumnSpec
 from pipelines.profiles.states import ColumnState
 
@@ -19,9 +21,11 @@ FORMAT_VERSION = 1
 
 @dataclass
 class TableProfile:
-    """Column states in the order of the table."""
+    """Column states in the order of the table, those of its slices, and what is known of it as a whole."""
 
     columns: dict[str, ColumnState]
+    slices: Slices = field(default_factory=Slices)
+    facts: TableFacts | None = None
 
     @classmethod
     def empty(cls, specs: Iterable[ColumnSpec]) -> TableProfile:
@@ -38,24 +42,35 @@ class TableProfile:
         """Rows seen: the largest count of a column."""
         return max((state.count for state in self.columns.values()), default=0)
 
-    def update(self, batch: Mapping[str, Batch]) -> None:
+    def update(self, batch: Mapping[str, Batch], by: Mapping[str, Batch] | None = None) -> None:
         """Count one batch in place.
 
         Columns without a state are passed over, so features and predictions may come in two calls.
+
+        Args:
+            batch: the columns.
+            by: the value of each slicing expression for each row of these columns.
         """
         for name in self.columns.keys() & batch.keys():
             self.columns[name].update(batch[name])
+        if by:
+            self.slices.update({name: state.spec for name, state in self.columns.items()}, batch, by)
 
     def merge(self, other: TableProfile) -> TableProfile:
         """The profile of both sets of rows; a column known to one of them only is kept as it is."""
         shared = self.columns.keys() & other.columns.keys()
         both = {name: self.columns[name].merge(other.columns[name]) for name in shared}
-        return TableProfile({name: both.get(name, s) for name, s in (self.columns | other.columns).items()})
+        columns = {name: both.get(name, s) for name, s in (self.columns | other.columns).items()}
+        facts = self.facts.merge(other.facts) if self.facts and other.facts else self.facts or other.facts
+        return TableProfile(columns, self.slices.merge(other.slices), facts)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         columns = [{"spec": asdict(state.spec), "state": state.to_dict()} for state in self.columns.values()]
-        return {"format": FORMAT, "format_version": FORMAT_VERSION, "columns": columns}
+        data: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "columns": columns}
+        if self.slices:
+            data |= {"slices": self.slices.to_list(), "given_up": sorted(self.slices.given_up)}
+        return data | ({"facts": self.facts.to_dict()} if self.facts else {})
 
     def to_bytes(self) -> bytes:
         """Compact bytes: deflated JSON."""
@@ -90,11 +105,13 @@ def load_baseline(data: Mapping[str, Any]) -> TableProfile:
         states = [
             ColumnState.from_dict(_spec_from(column["spec"]), column["state"]) for column in data["columns"]
         ]
+        columns = {state.spec.name: state for state in states}
+        slices = Slices.from_data(data, {name: state.spec for name, state in columns.items()})
+        return TableProfile(columns, slices, TableFacts.from_dict(data.get("facts")))
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigInvalid(
             f"The column profile is damaged: {error!r}.", hint="Register the baseline again."
         ) from error
-    return TableProfile({state.spec.name: state for state in states})
 
 
 def _spec_from(data: Mapping[str, Any]) -> ColumnSpec:
