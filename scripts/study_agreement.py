@@ -67,18 +67,24 @@ def main(data: Path) -> None:
 
 def _asked(tool: str) -> dict[str, Any]:
     """A tool's figures by pair, column and statistic, from its own environment."""
-    home = HOME / tool
-    python = home / "bin" / "python"
-    if not (home / "ready").exists():
-        venv.create(home, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *TOOLS[tool]], check=True)
-        (home / "ready").touch()
+    python = environment(tool) / "bin" / "python"
     script = Path("scripts/agreement") / f"run_{tool}.py"
     done = subprocess.run(
         [python, script, HOME / "pairs"], check=True, stdout=subprocess.PIPE, env=os.environ | QUIET
     )
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def environment(tool: str) -> Path:
+    """The folder of a tool's own environment, made where it is not there yet."""
+    home = HOME / tool
+    if not (home / "ready").exists():
+        venv.create(home, with_pip=True, clear=True)
+        python = home / "bin" / "python"
+        subprocess.run([python, "-m", "pip", "install", "-q", *TOOLS[tool]], check=True)
+        (home / "ready").touch()
+    return home
 
 
 def compared(reference: pd.DataFrame, window: pd.DataFrame) -> Compared:
