@@ -71,6 +71,16 @@ def _of_spark(text: str) -> ScorelineError:
             f"the sink went away while Spark was writing: {first}",
             hint="Check that it is mounted, then run again.",
         )
+    if "Python worker exited unexpectedly" in text:  # before _INPUT: the JVM reads the end of its pipe as EOF
+        return ModelFailed(
+            "predict: a Python worker died while it scored: killed, out of memory, or a crash of native code.",
+            hint="Nothing was published. Give the workers memory, or try the model on a sample of this input.",
+        )
+    if "java.lang.OutOfMemoryError" in text:
+        return ScorelineError(
+            f"Spark ran out of memory: {first}",
+            hint="Give spark.driver.memory (local) or spark.executor.memory more; nothing was published.",
+        )
     if any(sign in text for sign in _INPUT):
         where = re.search(r"file:/[^\s\"',\]]+", text)
         return InputUnavailable(
@@ -88,8 +98,12 @@ def _cause(text: str) -> str:
 
 
 def of_model(body: dict[str, object]) -> ScorelineError:
-    """What a worker has noted of a model that failed."""
+    """What a worker says of a model that failed, or of a file that it cannot read."""
     problem = str(body["problem"])
+    if "input" in body:
+        return InputUnavailable(
+            f"source: cannot read {body['input']}: {problem}", hint="Write the file again, then run again."
+        )
     if match := _UNTRUSTED.search(problem):
         return ConfigInvalid(
             f"model: its skops file holds types that are not trusted: {match[1]}.",

@@ -48,9 +48,17 @@ def _read(path: Path) -> RunRecord | None:
 
 
 def last_published(root: Path, before: str) -> RunRecord | None:
-    """The published run of the latest date before ``before`` (ISO); of several attempts, the newest."""
+    """The published run of the latest date before ``before`` (ISO). Of several attempts, the one that the date's
+    commit record names: a clock may have gone back between them."""
     published = [r for r in history(root) if r.status == "published" and r.run_date < before]
-    return max(published, key=lambda r: (r.run_date, r.started_at), default=None)
+    latest = [r for r in published if r.run_date == max(r.run_date for r in published)]
+    committed = _committed(root, latest[0].run_date) if latest else None
+    return max(latest, key=lambda r: (r.run_id == committed, r.started_at), default=None)
+
+
+def _committed(root: Path, run_date: str) -> str | None:
+    commits = sorted((root / "_control" / "commits" / f"run_date={run_date}").glob("[0-9]*.json"))
+    return json.loads(commits[-1].read_text("utf-8"))["run_id"] if commits else None
 
 
 def profile_path(root: Path, run_date: str, run_id: str) -> Path:

@@ -54,6 +54,12 @@ CASES = {
         ConfigInvalid,
         "No module named",
     ),
+    "worker died": (
+        f"{HEAD}SparkException: Python worker exited unexpectedly (crashed)\nCaused by: java.io.EOFException",
+        ModelFailed,
+        "a Python worker died",
+    ),
+    "out of memory": (f"{HEAD}java.lang.OutOfMemoryError: Java heap space", ScorelineError, "ran out of memory"),
     "anything else": (f"{HEAD}java.lang.IllegalStateException: odd", ScorelineError, "IllegalStateException: odd"),
 }  # fmt: skip
 

@@ -75,3 +75,15 @@ def test_the_last_published_run_before_a_date(
         ledger.write(tmp_path, record(day, status, f"2026-11-22T0{n}:00:00.000+00:00", n))
     last = ledger.last_published(tmp_path, "2026-11-22")
     assert (last and last.run_id) == found
+
+
+def test_after_a_clock_that_went_back_the_committed_run_is_the_last(tmp_path: Path) -> None:
+    ledger.write(tmp_path, record("2026-11-21", at="2026-11-22T09:00:00.000+00:00", run="superseded"))
+    ledger.write(tmp_path, record("2026-11-21", at="2026-11-22T01:00:00.000+00:00", run="current"))
+    commits = tmp_path / "_control" / "commits" / "run_date=2026-11-21"
+    commits.mkdir(parents=True)
+    for version, run in (("1", "superseded"), ("2", "current")):
+        (commits / f"0000000{version}.json").write_text(f'{{"run_id": "{run}"}}')
+    last = ledger.last_published(tmp_path, "2026-11-22")
+    assert last is not None
+    assert last.run_id == "current"

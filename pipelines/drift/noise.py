@@ -50,14 +50,16 @@ def wasserstein_noise(reference: ColumnState, current: ColumnState, alpha: float
     x, f = knots(reference, current), np.concatenate([[0.0], pooled_shares_below(reference, current)])
     # Each interval stands for one point of F, where the bridge's variance is F (1 - F).
     middle = f if on_edges(reference, current) else np.clip((f + np.append(f[1:], 1.0)) / 2, 0.0, 1.0)
-    deviation = np.diff(x) * np.sqrt(middle * (1 - middle))
+    with np.errstate(over="ignore", invalid="ignore"):  # values near the largest double: then there is no bound
+        deviation = np.diff(x) * np.sqrt(middle * (1 - middle))
     with np.errstate(divide="ignore", invalid="ignore"):
         odds = np.sqrt(middle / (1 - middle))
         rho = np.nan_to_num(np.minimum.outer(odds, odds) / np.maximum.outer(odds, odds), nan=1.0)
     rho = np.clip(rho, 0.0, 1.0)
     covariance = (np.sqrt(1 - rho**2) + rho * np.arcsin(rho) - 1) * 2 / np.pi
-    mean = np.sqrt(2 / np.pi) * deviation.sum()
-    variance = deviation @ covariance @ deviation
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.sqrt(2 / np.pi) * deviation.sum()
+        variance = deviation @ covariance @ deviation
     if not variance > 0 or not np.isfinite(variance):
         return Noise(0.0, 0.0)
     size = np.sqrt(1 / n + 1 / m)

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.scoring.account import Account, ModelFailedHere, Task, attempts
+from pipelines.scoring.account import MARKER, Account, ModelFailedHere, Task, attempts
 from pipelines.scoring.loaders import LoadedModel
 from pipelines.scoring.refusals import Verdicts, quarantined
 from pipelines.scoring.units import FAILED, STOP, Piece, Rows, Unit, UnitFolder, is_done
@@ -27,6 +27,14 @@ from pipelines.vectorized.program import Program
 
 PREDICTIONS, QUARANTINE = "predictions.parquet", "quarantine.parquet"
 _BATCH_BYTES, _FEWEST, _MOST = 8 << 20, 1024, 65_536
+
+
+class Unreadable(Exception):
+    """An input file cannot be read; the message begins with a marker that the driver understands."""
+
+    def __init__(self, path: str, error: Exception) -> None:
+        body = {"input": path, "problem": f"{type(error).__name__}: {error}"[:500]}
+        super().__init__(f"{MARKER}{json.dumps(body)}{MARKER}")
 
 
 @dataclass(frozen=True)
@@ -44,11 +52,13 @@ class Rules:
 @dataclass(frozen=True)
 class ScanTask:
     """All that a worker is told. ``schema`` are the source columns as Spark names and types them; ``feeds`` makes
-    the model's inputs of them; ``kept`` goes from the source to the predictions as it is."""
+    the model's inputs of them, ``slices`` what the profile is cut by; ``kept`` goes from the source to the
+    predictions as it is."""
 
     task: Task
     before: Rules
     feeds: Program
+    slices: Program
     after: Rules
     kept: tuple[str, ...]
     schema: pa.Schema
@@ -120,11 +130,14 @@ def _score_unit(task: ScanTask, unit: Unit, payload: Callable[[], bytes]) -> Non
 def _batches(task: ScanTask, piece: Piece) -> Iterator[dict[str, pa.Array]]:
     """The source's columns, in the types that Spark gives them."""
     size = int(np.clip(_BATCH_BYTES * piece.rows // max(piece.bytes, 1), _FEWEST, _MOST))
-    with pq.ParquetFile(piece.path, page_checksum_verification=True) as file:
-        names = task.schema.names
-        for batch in file.iter_batches(size, row_groups=list(piece.groups), columns=names, use_threads=False):
-            found = dict(zip(batch.schema.names, batch.columns, strict=True))
-            yield {f.name: _typed(found[f.name], f.type) for f in task.schema}
+    names, groups = task.schema.names, list(piece.groups)
+    try:
+        with pq.ParquetFile(piece.path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(size, row_groups=groups, columns=names, use_threads=False):
+                found = dict(zip(batch.schema.names, batch.columns, strict=True))
+                yield {f.name: _typed(found[f.name], f.type) for f in task.schema}
+    except (pa.ArrowException, OSError) as error:
+        raise Unreadable(piece.path, error) from error
 
 
 def _typed(array: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -156,9 +169,10 @@ class _Unit:
         self._totals[0].add(task.before.values.run(columns, rows), rows)
         keep = ~_any(verdicts, task.before.critical, rows)
         inputs = task.feeds.arrays(columns, rows)
+        slices = task.slices.arrays(columns, rows)
         if not keep.all():
-            inputs = [a.filter(pa.array(keep)) for a in inputs]
-        outputs, errors = self._account.predict(self._model, inputs, rows)
+            inputs, slices = ([a.filter(pa.array(keep)) for a in part] for part in (inputs, slices))
+        outputs, errors = self._account.predict(self._model, inputs, rows, slices)
         predicted = keep.copy()
         predicted[keep] = errors.is_null().to_numpy(zero_copy_only=False)
         table = self._predictions(columns, outputs, errors, predicted)
