@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from pipelines import publish
 from pipelines.errors import ConfigInvalid, RunActive, SinkUnwritable
+from pipelines.publish import exchange as exchanging
 
 SCHEMA = pa.schema({"x": pa.int64()})
 
@@ -166,8 +168,8 @@ def in_a_child(act: Callable[[], None], tick: Callable[[str], None], exchange: b
 
     os.link = ticking("link", os.link)
     os.rename = ticking("rename", os.rename)
-    publish.shutil.rmtree = ticking("rmtree", publish.shutil.rmtree)  # type: ignore[attr-defined]
-    publish._exchange = ticking("exchange", publish._exchange if exchange else lambda *_: False)
+    shutil.rmtree = ticking("rmtree", shutil.rmtree)  # type: ignore[assignment]
+    exchanging._exchange = ticking("exchange", exchanging._exchange if exchange else lambda *_: False)
     try:
         act()
     except BaseException:
@@ -221,7 +223,7 @@ def test_a_failure_after_the_commit_is_finished_by_the_next_run(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(publish, "_exchange", full)
+        patch.setattr(exchanging, "_exchange", full)
         with pytest.raises(SinkUnwritable, match="No space left"):
             publish.promote(staging, publish.newest_commit(place), {})
         publish.discard(staging, keep_quarantine=False)
@@ -232,7 +234,7 @@ def test_a_failure_after_the_commit_is_finished_by_the_next_run(
 
 def test_what_was_committed_and_then_removed_is_an_error_that_force_gets_past(place: publish.Slot) -> None:
     published(place, "r1", 1)
-    publish.shutil.rmtree(place.live("predictions"))  # type: ignore[attr-defined]
+    shutil.rmtree(place.live("predictions"))
     with pytest.raises(SinkUnwritable, match=r"no longer there.*--force"):
         publish.recover(place)
     base = publish.recover(place, force=True)
@@ -243,7 +245,7 @@ def test_what_was_committed_and_then_removed_is_an_error_that_force_gets_past(pl
 
 def test_a_sink_that_was_copied_elsewhere_is_still_published(place: publish.Slot, tmp_path: Path) -> None:
     published(place, "r1", 1)
-    publish.shutil.copytree(tmp_path / "out", tmp_path / "copy")  # type: ignore[attr-defined]
+    shutil.copytree(tmp_path / "out", tmp_path / "copy")
     moved = publish.slot(str(tmp_path / "copy"), "toy", "2026-11-22")
     assert publish.recover(moved)["run_id"] == "r1"  # type: ignore[index]
     assert seen(moved) == all_see(1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -149,6 +150,7 @@ def _pause(trail: Path) -> None:
 def _die_before(step: int, trail: Path) -> None:
     """SIGKILL before the ``step``-th change that this process makes in the sink once it has a staging folder."""
     from pipelines import publish
+    from pipelines.publish import exchange
 
     def ticking(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -164,8 +166,8 @@ def _die_before(step: int, trail: Path) -> None:
         staging = real_open(*args)
         for name in ("link", "rename", "replace", "mkdir", "fsync"):
             setattr(os, name, ticking(name, getattr(os, name)))
-        publish._exchange = ticking("exchange", publish._exchange)
-        publish.shutil.rmtree = ticking("rmtree", publish.shutil.rmtree)  # type: ignore[attr-defined]
+        exchange._exchange = ticking("exchange", exchange._exchange)
+        shutil.rmtree = ticking("rmtree", shutil.rmtree)  # type: ignore[assignment]
         return staging
 
     real_open, publish.open_staging = publish.open_staging, armed

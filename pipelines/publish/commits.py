@@ -1,0 +1,112 @@
+"""The commit record of a date: numbered, put if absent, the one decision; and the renames that follow from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import RunActive, SinkUnwritable
+from pipelines.publish.exchange import swap
+from pipelines.publish.slots import TABLES, UNITS, Slot, Staging, leftovers, require_same, writing
+
+
+def recover(place: Slot, force: bool = False) -> Mapping[str, Any] | None:
+    """Finish or forget what an earlier run left; the newest commit record, or None. Needs the lock.
+
+    Args:
+        force: the date is about to be published anew: what cannot be finished is no obstacle.
+
+    Raises:
+        SinkUnwritable: somebody removed what was committed.
+    """
+    with writing(place.root):
+        record = newest_commit(place)
+        if record is not None:
+            try:
+                _swap_all(place, record)
+            except SinkUnwritable:
+                if not force:
+                    raise
+        for leftover in leftovers(place):
+            if (record is not None and not force) or not (leftover / UNITS).is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+    return record
+
+
+def newest_commit(place: Slot) -> Mapping[str, Any] | None:
+    """The record that says what is published for this date."""
+    found = sorted(place.commits.glob("[0-9]*.json"))
+    return json.loads(found[-1].read_text("utf-8")) if found else None
+
+
+def promote(staging: Staging, base: Mapping[str, Any] | None, content: Mapping[str, Any]) -> None:
+    """Publish: the commit record, then one atomic rename per table.
+
+    Args:
+        base: the newest commit record seen when the run began.
+
+    Raises:
+        RunActive: somebody else has committed since.
+        SinkUnwritable: the sink was unmounted or removed since, so that this is another folder of its name.
+    """
+    place = staging.slot
+    require_same(staging)
+    version = (base["version"] if base else 0) + 1
+    folders = {t: staging.folder / "tables" / t for t in TABLES}
+    record = {
+        **content,
+        "version": version,
+        "run_id": staging.run_id,
+        "tables": {
+            t: {"folder": str(f.relative_to(place.root)), "inode": f.stat().st_ino}
+            for t, f in folders.items()
+        },
+    }
+    with writing(place.root):
+        put_if_absent(place.commits / f"{version:08d}.json", json.dumps(record, indent=1))
+        _swap_all(place, record)
+        shutil.rmtree(staging.folder, ignore_errors=True)
+
+
+def put_if_absent(path: Path, text: str) -> None:
+    """Create a whole file or fail; no reader ever sees a part of it.
+
+    Raises:
+        RunActive: the file exists.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise RunActive(
+            f"{path.name}: another run has committed this date.", hint="Look at its record."
+        ) from None
+    finally:
+        temporary.unlink()
+
+
+def _swap_all(place: Slot, record: Mapping[str, Any]) -> None:
+    """Make every table of a commit visible. Repeatable: a table that is live already is left alone."""
+    for table in TABLES:
+        entry, run = record["tables"][table], f"run_id={record['run_id']}"
+        live, staged = place.live(table), place.root / entry["folder"]
+        if live.is_dir() and live.stat().st_ino == entry["inode"]:
+            continue
+        if (staged / run).is_dir():
+            live.parent.mkdir(parents=True, exist_ok=True)
+            swap(staged, live)
+        elif not (live / run).is_dir():  # it is there under another inode where the sink was copied
+            raise SinkUnwritable(
+                f"{staged}: committed but no longer there, so that {live} cannot be made current.",
+                hint="Publish the date again with --force.",
+            )
