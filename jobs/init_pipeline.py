@@ -17,8 +17,8 @@ import click
 
 from jobs.logs import log_to_stderr
 from jobs.streams import claim_stdout
-from pipelines.attempt import redact
 from pipelines.errors import ScorelineError, Stopped, UsageWrong
+from pipelines.redaction import redact
 
 
 def main() -> None:

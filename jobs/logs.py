@@ -7,7 +7,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from pipelines.attempt import redact
+from pipelines.redaction import redact
 
 
 class SafeFormatter(logging.Formatter):

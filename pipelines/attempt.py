@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
 import resource
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,24 +15,9 @@ from pipelines.config import Config
 from pipelines.errors import ScorelineError, Stopped
 from pipelines.masking import Masking
 from pipelines.records import RunRecord
+from pipelines.redaction import redact
 
 log = logging.getLogger("scoreline")
-_SHORTEST_SECRET = 4  # a shorter one would be found everywhere
-_USERINFO = re.compile(r"(\w+://)[^/@\s:]+(:[^/@\s]*)?@")
-_SIGNED = re.compile(r"(?i)((?:x-amz-\w+|sig|token|password|secret|access_?key)=)[^&\s'\"]+")
-
-
-def mask(text: str, secrets: Iterable[str]) -> str:
-    """``text`` without the given secrets."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "***")
-    return text
-
-
-def redact(text: str, secrets: Iterable[str]) -> str:
-    """``text`` without the given secrets, without passwords in URIs and without signatures in their queries."""
-    return _SIGNED.sub(r"\1***", _USERINFO.sub(r"\1***@", mask(text, secrets)))
 
 
 @dataclass

@@ -21,6 +21,7 @@ from pipelines import (
     outcome,
     part_pass,
     publish,
+    references,
     registry,
     scan_pass,
     session,
@@ -104,6 +105,8 @@ class _Plan:
     table: source.SourceTable
     passes: Callable[[], Pass]
     reference: TableProfile | None
+    previous: references.Previous | None
+    work: str  # units that another attempt at the same work has left are taken over
 
 
 def _publish_once(
@@ -120,7 +123,7 @@ def _publish_once(
         spark = _start(attempt, spark)
         with session.settings(spark, session.RUN_SETTINGS), session.described(spark, attempt.config.name):
             plan = _plan(attempt, place, spark, work)
-            staging = publish.open_staging(place, attempt.facts["run_id"], session.code_digest())
+            staging = publish.open_staging(place, attempt.facts["run_id"], plan.work)
             try:
                 return _score(attempt, plan, staging, committed)
             except BaseException as error:
@@ -193,9 +196,10 @@ def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Wor
         attempt.facts["inputs"]["config_digest"] = config.digest()
         attempt.facts["run_id"] = _run_id(config, model, table)
     with attempt.stage("plan"):
-        reference = gates.reference(config, model, place.root, attempt.warn)
+        previous = references.previous(config, place.root)
+        reference = references.reference(config, model, previous, attempt.warn)
         suites = gates.plan_suites(config, model, table, spark)
-        specs = gates.specs(reference, model, config)
+        specs = references.specs(reference, previous, model, config)
 
     def passes() -> Pass:
         wanted = config.scoring.engine
@@ -222,7 +226,8 @@ def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Wor
             *suites,
         )
 
-    return _Plan(spark, model, table, passes, reference)
+    work_name = f"{session.code_digest()}-{references.bins_digest(specs)}"
+    return _Plan(spark, model, table, passes, reference, previous, work_name)
 
 
 def _score(attempt: Attempt, plan: _Plan, staging: publish.Staging, base: Any) -> RunRecord:
@@ -238,7 +243,8 @@ def _score(attempt: Attempt, plan: _Plan, staging: publish.Staging, base: Any) -
     with attempt.stage("judge"):
         gates.quarantine(attempt)
         gates.expectations(the_pass, measured, plan.table, staging, attempt)
-        findings = gates.drift(attempt, plan.reference, measured.state.profile)
+        gates.facts(attempt, plan.table, measured.state.profile)
+        findings = gates.drift(attempt, plan.reference, plan.previous, measured.state.profile)
         outcome.metrics(attempt, plan.model, measured, plan.reference, findings, staging, the_pass)
         gates.blocked(attempt)
     with attempt.stage("publish"):

@@ -27,6 +27,7 @@ from pydantic import (
 from pipelines import config_files
 from pipelines.config_alerts import Notify, Retrain
 from pipelines.errors import ConfigInvalid
+from pipelines.redaction import redact
 
 
 def _number(value: Any) -> Any:
@@ -107,22 +108,30 @@ class ColumnThresholds(_Section):
 
 
 class Thresholds(_Section):
-    """Limits of the drift statistics; ``columns`` overrides them for single columns."""
+    """Limits of the drift statistics; ``columns`` overrides them for single columns.
+
+    ``volume``: the relative change of the number of rows, ``quarantined``: the change of the share that is
+    quarantined, each against the previous run; without a limit they are told and not judged.
+    """
 
     js_distance: Share = 0.1
     wasserstein: Distance = 0.1
     columns: dict[str, ColumnThresholds] = {}
+    volume: Distance | None = None
+    quarantined: Share | None = None
 
 
 class Drift(_Section):
     """``baseline``: ``model`` (logged with the version), ``previous``, ``none``, or a path to reference data.
 
-    The table drifts when at least ``dataset_share`` of the judged columns do.
+    The table drifts when at least ``dataset_share`` of the judged columns do. ``slices``: Spark SQL expressions
+    over the source's columns; for each value of each of them, drift is measured on its own.
     """
 
     baseline: Annotated[str, StringConstraints(min_length=1)] = "model"
     thresholds: Thresholds = Thresholds()
     dataset_share: Share = 0.5
+    slices: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ()
     on_drift: Literal["warn", "alert", "block"] = "warn"
 
 
@@ -220,18 +229,12 @@ def load_config(
         problems += [_problem(e) for e in error.errors(include_url=False)]
         config = None
     if config is None or problems:
-        listing = _masked("\n".join(f"  - {p}" for p in problems), secrets)
+        listing = redact("\n".join(f"  - {p}" for p in problems), secrets)
         raise ConfigInvalid(
             f"{path}: {len(problems)} problem(s):\n{listing}\n", hint="Correct the file and run again."
         )
     config._secrets = tuple(secrets)
     return config
-
-
-def _masked(text: str, secrets: Sequence[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "***").replace(repr(secret)[1:-1], "***")
-    return text
 
 
 def _day(value: str | date) -> tuple[date, list[str]]:

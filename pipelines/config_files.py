@@ -10,9 +10,12 @@ from typing import Any
 import yaml
 
 from pipelines.errors import ConfigInvalid
+from pipelines.redaction import named_like_secrets
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET_NAME = re.compile(r"secret|token|passw|key|credential|_sas", re.IGNORECASE)
+_SECRET_OPTION = re.compile(rf"source\.options\..*(?:{_SECRET_NAME.pattern})", re.IGNORECASE)
+_NO_SECRETS = ("", "true", "false")
 
 
 class _Yaml(yaml.SafeLoader):
@@ -56,6 +59,7 @@ def override(tree: dict[str, Any], text: str) -> list[str]:
     *parents, leaf = path.split(".")
     if not sign or not all((*parents, leaf)):
         return [f"--set {text!r}: expected key.path=value, as in sink.path=out"]
+    text = f"{path}=***" if "webhook" in parents or _SECRET_OPTION.match(path) else text
     try:
         parsed = yaml.load(value, _Yaml)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError:
@@ -71,19 +75,27 @@ def override(tree: dict[str, Any], text: str) -> list[str]:
 
 
 def expand(value: Any, path: str, environ: Mapping[str, str]) -> tuple[Any, list[str], list[str]]:
-    """``value`` with ``${VARIABLE}`` replaced, the problems met, and the secret values used."""
+    """``value`` with ``${VARIABLE}`` replaced, the problems met, and all secrets that are known now: those used
+    here, and what else in the environment is named like one (a message of MLflow or Spark may quote it)."""
+    done, problems, secrets = _expand(value, path, environ)
+    return done, problems, list(dict.fromkeys((*secrets, *named_like_secrets(environ))))
+
+
+def _expand(value: Any, path: str, environ: Mapping[str, str]) -> tuple[Any, list[str], list[str]]:
     if isinstance(value, dict):
-        done = {k: expand(v, f"{path}.{k}".lstrip("."), environ) for k, v in value.items()}
+        done = {k: _expand(v, f"{path}.{k}".lstrip("."), environ) for k, v in value.items()}
         return {k: v[0] for k, v in done.items()}, _all(done.values(), 1), _all(done.values(), 2)
     if isinstance(value, list):
-        items = [expand(v, f"{path}[{i}]", environ) for i, v in enumerate(value)]
+        items = [_expand(v, f"{path}[{i}]", environ) for i, v in enumerate(value)]
         return [i[0] for i in items], _all(items, 1), _all(items, 2)
     if not isinstance(value, str):
         return value, [], []
     names = _VARIABLE.findall(value)
     missing = [f"{path}: the environment variable {n} is not set" for n in names if n not in environ]
     secrets = [environ[n] for n in names if n in environ and _SECRET_NAME.search(n) and environ[n]]
-    return _VARIABLE.sub(lambda m: environ.get(m[1], ""), value), missing, secrets
+    found = _VARIABLE.sub(lambda m: environ.get(m[1], ""), value)
+    secret = found not in _NO_SECRETS and _SECRET_OPTION.match(path)
+    return found, missing, [*secrets, found] if secret else secrets
 
 
 def _all(parts: Iterable[tuple[Any, list[str], list[str]]], which: int) -> list[str]:

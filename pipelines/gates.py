@@ -1,24 +1,24 @@
-"""What has to hold before anything is published, and what is compared with what."""
+"""What has to hold before anything is published."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import drift as statistics
 from pipelines import expectations as suites
-from pipelines import ledger, metric_tables, passes, profiles, run_figures, scoring
+from pipelines import passes, run_figures, scoring
 from pipelines.attempt import Attempt
 from pipelines.config import Config
-from pipelines.errors import ConfigInvalid, DataRefused, DriftBlocked, InputUnavailable, InvariantBroken
+from pipelines.errors import DataRefused, DriftBlocked, InputUnavailable, InvariantBroken
 from pipelines.expectations import SuitePlan
 from pipelines.passes import Measured, Pass
-from pipelines.profiles import ColumnSpec, TableProfile
+from pipelines.profiles import TableFacts, TableProfile
 from pipelines.publish import Staging
 from pipelines.records import CheckOutcome, DriftFinding, ResolvedModel
+from pipelines.references import Previous
 from pipelines.source import SourceTable
 
 Suites = tuple[SuitePlan | None, SuitePlan | None]
@@ -39,63 +39,6 @@ def plan_suites(config: Config, model: ResolvedModel, table: SourceTable, spark:
         if quality.output
         else None
     )
-
-
-def reference(
-    config: Config, model: ResolvedModel, root: Path, warn: Callable[[str], None]
-) -> TableProfile | None:
-    """The profile to compare with, or None where there is none yet (with a warning).
-
-    Raises:
-        ConfigInvalid: a path that cannot be read, or a profile of another format.
-    """
-    wanted = config.drift.baseline
-    if wanted == "none":
-        return None
-    if wanted == "model":
-        if model.baseline is None:
-            warn(
-                "drift: the model version carries no baseline profile; log one with pipelines.registry.log_baseline"
-            )
-        return profiles.load_baseline(model.baseline) if model.baseline else None
-    if wanted == "previous":
-        last = ledger.last_published(root, config.run_date.isoformat())
-        path = ledger.profile_path(root, last.run_date, last.run_id) if last else None
-        if path is None or not path.is_file():
-            warn("drift: no earlier published run to compare with yet")
-            return None
-        return profiles.freeze(TableProfile.from_bytes(path.read_bytes()))
-    return _of_data(wanted, model, config)
-
-
-def _of_data(path: str, model: ResolvedModel, config: Config) -> TableProfile:
-    """The profile of reference data on disk: the model's input columns, under the model's names."""
-    import pandas as pd
-    import pyarrow.dataset as ds
-
-    try:
-        form = "csv" if path.endswith((".csv", ".csv.gz")) else "parquet"
-        data = ds.dataset(path, format=form)
-        wanted = {c.name: config.source.columns.get(c.name, c.name) for c in model.inputs}
-        known = {name: source for name, source in wanted.items() if source in data.schema.names}
-        read = data.to_table(columns=sorted(set(known.values()))).to_pandas()
-        frame = pd.DataFrame({name: read[source] for name, source in known.items()})
-    except (OSError, ValueError) as error:
-        raise ConfigInvalid(
-            f"drift.baseline: cannot read reference data at {path!r} ({error}).",
-            hint="Give model, previous, none, or the path of Parquet or CSV data.",
-        ) from error
-    return profiles.load_baseline(profiles.baseline_from_pandas(frame, source=path))
-
-
-def specs(against: TableProfile | None, model: ResolvedModel, config: Config) -> tuple[ColumnSpec, ...]:
-    """What to profile: on the reference's frozen bins where it knows a column, freely elsewhere."""
-    outputs = scoring.output_columns(config.model.predict, model.outputs)
-    frozen = {s.name: s for s in profiles.specs_from(against)} if against else {}
-    names = {c.name: c.type for c in (*model.inputs, *outputs)}
-    found = [frozen.get(n) or profiles.free_spec(n, kind) for n, kind in names.items()]
-    expanded = [s for n, s in frozen.items() if n.startswith("probability_") and "probability" in names]
-    return tuple(s for s in (*found, *expanded) if s is not None)
 
 
 def accounted(table: SourceTable, measured: Measured, counts: Mapping[str, int], attempt: Attempt) -> None:
@@ -206,33 +149,55 @@ def _summary(plan: SuitePlan, verdict: Any) -> dict[str, Any]:
     }
 
 
+def facts(attempt: Attempt, table: SourceTable, current: TableProfile | None) -> None:
+    """Note in the profile what later runs will want to know of the table as a whole."""
+    if current is not None:
+        rows, types = attempt.facts["rows"], {f.name: f.dataType.simpleString() for f in table.schema.fields}
+        by_rule = attempt.facts["quarantined_by"]
+        current.facts = TableFacts(rows["read"], rows["quarantined"], types, by_rule)
+
+
 def drift(
-    attempt: Attempt, against: TableProfile | None, current: TableProfile | None
+    attempt: Attempt,
+    against: TableProfile | None,
+    earlier: Previous | None,
+    current: TableProfile | None,
 ) -> Sequence[DriftFinding]:
-    """Compare with the reference; the findings' summary goes into the record."""
+    """Compare with the reference and with the previous run; the summary goes into the record.
+
+    Only the reference that is configured decides on ``status``; the other one's verdict is ``previous``.
+    """
     config = attempt.config.drift
-    if against is None or current is None:
-        attempt.facts["drift"] = {"status": "none", "columns": [], "reference": config.baseline}
-        return ()
     limits = statistics.Thresholds(
         dataset_share=config.dataset_share, **config.thresholds.model_dump(exclude_none=True)
     )
-    findings = statistics.compare(
-        against, current, limits, "CONSECUTIVE" if config.baseline == "previous" else "BASELINE"
-    )
-    whole = [f for f in findings if f.slice_key is None]
-    table = next(f for f in whole if f.column_name == metric_tables.TABLE)
-    columns = [f.column_name for f in whole if f.verdict == "drift" and f is not table]
-    judged = sum(f.verdict != "insufficient_data" for f in whole if f is not table)
-    attempt.facts["drift"] = {
+    found: dict[str, Any] = {"status": "none", "columns": [], "reference": config.baseline}
+    decisive: Sequence[DriftFinding] = ()
+    consecutive: Sequence[DriftFinding] = ()
+    if against and current:
+        of_previous = config.baseline == "previous"
+        decisive = statistics.compare(against, current, limits, "CONSECUTIVE" if of_previous else "BASELINE")
+        judged = sum(f.verdict != "insufficient_data" for f in decisive[1:] if f.slice_key is None)
+        found |= _verdict(decisive) | {"judged": judged, "distances": run_figures.distances(decisive)}
+    if earlier and current:
+        found["previous"] = {"run_date": earlier[0].isoformat()}
+        if config.baseline != "previous":
+            consecutive = statistics.compare(earlier[1], current, limits, "CONSECUTIVE")
+            found["previous"] |= _verdict(consecutive)
+    attempt.facts["drift"] = found
+    attempt.detail["findings"] = (*decisive, *consecutive)
+    return attempt.detail["findings"]
+
+
+def _verdict(findings: Sequence[DriftFinding]) -> dict[str, Any]:
+    """Of one comparison: the table's verdict, what decided where it was no column, and the drifted columns."""
+    table, *columns = (f for f in findings if f.slice_key is None)
+    decided = {} if table.statistic == "drifted_share" else {"decided_by": table.statistic}
+    return {
         "status": table.verdict,
-        "columns": columns,
-        "judged": judged,
-        "reference": config.baseline,
-        "distances": run_figures.distances(findings),
+        "columns": [f.column_name for f in columns if f.verdict == "drift"],
+        **decided,
     }
-    attempt.detail["findings"] = findings
-    return findings
 
 
 def blocked(attempt: Attempt) -> None:
@@ -240,6 +205,14 @@ def blocked(attempt: Attempt) -> None:
     found = attempt.facts["drift"]
     if found["status"] == "drift" and attempt.config.drift.on_drift == "block":
         raise DriftBlocked(
-            f"drift in {len(found['columns'])} column(s): {', '.join(found['columns'][:10])}.",
+            _drifted(found),
             hint="Look at the report; if the change is right, train again or set drift.on_drift: alert.",
         )
+
+
+def _drifted(found: Mapping[str, Any]) -> str:
+    by = {"volume_ratio": "the number of rows", "quarantined": "the share of quarantined rows"}
+    where = [by[found["decided_by"]]] if "decided_by" in found else []
+    columns = found["columns"]
+    where += [f"{len(columns)} column(s): {', '.join(columns[:10])}"] if columns else []
+    return f"drift in {' and in '.join(where)}."

@@ -1,7 +1,8 @@
 """Values of sensitive columns stand in the quarantine and nowhere else: here they are masked in all that is told.
 
 The quarantine table itself keeps every value, so that a row can be repaired and scored again; who may read it is
-up to the permissions of the sink. Profiles and drift (counts, means, bins) are figures of many rows, not values.
+up to the permissions of the sink. Profiles and drift (counts, means, bins) are figures of many rows, not values;
+extremes and frequent items are left out of the tables, and stay in the ledger's state for later comparison.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+import pyarrow as pa
 
 from pipelines.errors import ModelFailed, ScorelineError
 from pipelines.records import CheckOutcome, Distribution, DriftFinding, RunDetail, plain
@@ -111,6 +114,22 @@ class Masking:
             quarantine_examples=tuple(self.example(e, rules) for e in detail.quarantine_examples),
         )
 
+    def profiles(self, table: pa.Table) -> pa.Table:
+        """The table of profiles (see :mod:`pipelines.metric_tables`) without what stands for single rows of
+        sensitive columns: their frequent items and their extremes."""
+        if not self.columns:
+            return table
+        rows = [self._profile(row) if self.hides(row["column_name"]) else row for row in table.to_pylist()]
+        return pa.Table.from_pylist(rows, schema=table.schema)
+
+    def _profile(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        levels = row["quantiles"]
+        return {
+            **row,
+            **dict.fromkeys(("frequent_items", "min", "max")),
+            "quantiles": levels and [None, *levels[1:-1], None],
+        }
+
     def _cell(self, name: str) -> bool:
         return self.hides(name) or (bool(self.columns) and name == RAW)
 
@@ -120,3 +139,6 @@ class Masking:
             return finding
         number = numbers.setdefault((key, finding.slice_value), len(numbers) + 1)
         return replace(finding, slice_value=f"value {number}")
+
+
+WITHOUT_VALUES = Masking(frozenset({RAW}))  # for a message of which only the class of an exception may stay

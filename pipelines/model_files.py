@@ -10,7 +10,7 @@ import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -28,6 +28,7 @@ _DISTRIBUTION = {
     "onnx": "onnxruntime",
 }
 _NATIVE = tuple(_DISTRIBUTION)
+_PATHS = ("pickled_model", "data", "model_data", "code")  # options of a flavor that name files
 _SAFE_FALLBACK = {"catboost": "mlflow.catboost"}  # reads the library's own format: flavor, MLflow's loader
 _DTYPES = {
     "bool": "boolean", "int8": "integer", "int16": "integer", "int32": "integer", "int64": "long",
@@ -54,24 +55,37 @@ def read_folder(path: Path, uri: str) -> ModelFolder:
 
     Raises:
         ModelUnavailable: it is not there or cannot be read.
-        ConfigInvalid: the model has no signature, or one that names no columns.
+        ConfigInvalid: the model has no signature, one that names no columns, or files beyond its folder.
     """
     try:
         body = yaml.safe_load((path / "MLmodel").read_text("utf-8"))
-        flavors = dict(body["flavors"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        flavors = {str(name): dict(options or {}) for name, options in dict(body["flavors"]).items()}
+        signature = dict(body.get("signature") or {})
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelUnavailable(
             f"model.uri: {uri!r} holds no readable MLmodel file ({type(error).__name__}).",
             hint="Give the folder or URI of a model that MLflow saved.",
         ) from error
+    for options in flavors.values():
+        _keep_inside(options, uri)
     pyfunc = flavors.pop("python_function", {})
     flavor = next((f for f in _NATIVE if f in flavors), next(iter(flavors), "python_function"))
-    options = flavors.get(flavor) or {}
-    signature = body.get("signature") or {}
+    options = flavors.get(flavor, {})
     inputs = _columns(signature.get("inputs"), uri, "inputs")
     outputs = _columns(signature.get("outputs"), uri, "outputs")
     own_code = bool(options.get("code") or pyfunc.get("code"))
     return ModelFolder(path, flavor, options, inputs, outputs, str(pyfunc.get("loader_module")), own_code)
+
+
+def _keep_inside(options: Mapping[str, Any], uri: str) -> None:
+    """What lies outside of the folder is not covered by its digest."""
+    for key in _PATHS:
+        parts = PurePosixPath(str(options.get(key) or "")).parts
+        if parts and (parts[0] == "/" or ".." in parts):
+            raise ConfigInvalid(
+                f"model.uri: {uri!r} says {key}: {options[key]!r}, which is outside of the model's folder.",
+                hint="No model that MLflow logs does this: find out who changed it.",
+            )
 
 
 def _columns(text: str | None, uri: str, part: str) -> tuple[ModelColumn, ...]:
@@ -82,7 +96,7 @@ def _columns(text: str | None, uri: str, part: str) -> tuple[ModelColumn, ...]:
             "mlflow.models.set_signature(uri, signature).",
         )
     specs = _parsed(text, uri)
-    if part == "inputs" and any(s.get("type") == "tensor" or "name" not in s for s in specs):
+    if part == "inputs" and any(s["type"] == "tensor" or "name" not in s for s in specs):
         raise ConfigInvalid(
             f"model.uri: the signature of {uri!r} names no input columns (a tensor).",
             hint="Log the model with a signature inferred from a pandas DataFrame.",
@@ -92,12 +106,15 @@ def _columns(text: str | None, uri: str, part: str) -> tuple[ModelColumn, ...]:
 
 def _parsed(text: str, uri: str) -> list[Mapping[str, Any]]:
     try:
-        return list(json.loads(text))
-    except (ValueError, TypeError) as error:
+        specs = list(json.loads(text))
+        for spec in specs:
+            _type(spec)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigInvalid(
             f"model.uri: the signature of {uri!r} cannot be read ({error}).",
             hint="Set it again with mlflow.models.set_signature(uri, signature).",
         ) from error
+    return specs
 
 
 def _column(spec: Mapping[str, Any], number: int, uri: str) -> ModelColumn:
@@ -112,7 +129,7 @@ def _column(spec: Mapping[str, Any], number: int, uri: str) -> ModelColumn:
 
 
 def _type(spec: Mapping[str, Any]) -> str | None:
-    kind = spec.get("type")
+    kind = spec["type"]
     if kind == "tensor":
         dtype, shape = spec["tensor-spec"]["dtype"], spec["tensor-spec"]["shape"]
         scalar = _DTYPES.get(dtype, "string" if dtype.startswith("<U") else None)

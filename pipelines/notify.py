@@ -21,10 +21,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipelines import ledger
-from pipelines.attempt import redact
 from pipelines.config import Config
 from pipelines.config_alerts import Command, Webhook
 from pipelines.records import NotifyOutcome, RetrainEvent, RunRecord
+from pipelines.redaction import redact
 from pipelines.report.words import headline, summary
 
 log = logging.getLogger("scoreline")

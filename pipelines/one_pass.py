@@ -23,11 +23,11 @@ from pipelines.binding import Binding, spark_type
 from pipelines.config import Config
 from pipelines.errors import InvariantBroken
 from pipelines.expectations import SuitePlan
-from pipelines.passes import Measured, scorer, screen_of
+from pipelines.passes import Measured, scorer, screen_of, slices
 from pipelines.profiles import ColumnSpec
 from pipelines.publish import Staging
 from pipelines.records import ResolvedModel
-from pipelines.rules import RowRule
+from pipelines.rules import RowRule, broken
 from pipelines.scoring import WorkerState, merge_states
 from pipelines.screening import Screen
 from pipelines.source import SourceTable
@@ -118,7 +118,14 @@ def assemble(
         frame = screening.set_aside(frame, screen)
     if at_source:
         frame = frame.observe(at_source, F.count(F.lit(1)).alias("rows"), *_aggregates(suites[0]))
-    frame = _scored(spark, config, model, frame, screen, binding, specs)
+    scoring_column = scorer(config, model, screen, specs).column(
+        scoring.ship(spark, model.payload),
+        [c() for c in binding.columns],
+        [F.col(m) for m in screen.masks],
+        spark_type,
+        _slice_values(screen, slices(config, table)),
+    )
+    frame = frame.withColumn("__scored", scoring_column)
     frame = screening.mark_outputs(screening.flatten(frame, screen, "__scored"), screen)
     frame = frame.observe(
         at_end, F.collect_list("__state").alias("states"), *_slices(screen), *_aggregates(suites[1])
@@ -127,21 +134,10 @@ def assemble(
     return OnePass(frame, model.model_id, screen, at_source, at_end, *suites)
 
 
-def _scored(
-    spark: SparkSession,
-    config: Config,
-    model: ResolvedModel,
-    frame: DataFrame,
-    screen: Screen,
-    binding: Binding,
-    specs: Sequence[ColumnSpec],
-) -> DataFrame:
-    payload = scoring.ship(spark, model.payload)
-    masks = [F.col(m) for m in screen.masks]
-    column = scorer(config, model, screen, specs).column(
-        payload, [c() for c in binding.columns], masks, spark_type
-    )
-    return frame.withColumn("__scored", column)
+def _slice_values(screen: Screen, values: Sequence[Column]) -> list[Column]:
+    """As text, and not asked of rows that are refused: what such a row holds may make an expression fail."""
+    refused = broken([F.col(m) for m in screen.masks], screen.before)
+    return [F.when(~refused, value.cast("string")) for value in values]
 
 
 def _planned(day: date) -> datetime:

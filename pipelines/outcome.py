@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import logging
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from pipelines import (
     tracking,
 )
 from pipelines import drift as statistics
-from pipelines.attempt import Attempt, mask
+from pipelines.attempt import Attempt
 from pipelines.errors import DataRefused, DriftBlocked, ScorelineError, Stopped
 from pipelines.passes import Measured, Pass
 from pipelines.profiles import TableProfile
 from pipelines.publish import Slot, Staging
 from pipelines.records import ResolvedModel, RunDetail, RunRecord
+from pipelines.redaction import mask
 
 log = logging.getLogger("scoreline")
 _STATUS: Mapping[type, str] = {DataRefused: "refused", DriftBlocked: "blocked"}
@@ -60,9 +61,12 @@ def metrics(
     """Stage both metric tables; note what the workers cost."""
     state, day = measured.state, attempt.config.run_date
     profile = state.profile or TableProfile.empty(())
+    profiles = metric_tables.profile_metrics(profile, run_date=day, model_id=model.model_id)
     tables = {
-        "profile_metrics": metric_tables.profile_metrics(profile, run_date=day, model_id=model.model_id),
-        "drift_metrics": metric_tables.drift_metrics(findings, run_date=day, model_id=model.model_id),
+        "profile_metrics": attempt.masking.profiles(profiles),
+        "drift_metrics": metric_tables.drift_metrics(
+            findings, run_date=day, model_id=model.model_id, compared_date=_compared(attempt)
+        ),
     }
     for name, table in tables.items():
         publish.write_table(staging, name, table)
@@ -82,6 +86,11 @@ def metrics(
     attempt.facts["predictions"] = run_figures.predictions(profile, outputs)
     if against is not None and state.profile is not None:
         attempt.detail["distributions"] = statistics.distributions(against, state.profile)
+
+
+def _compared(attempt: Attempt) -> date | None:
+    earlier = attempt.facts["drift"].get("previous")
+    return date.fromisoformat(earlier["run_date"]) if earlier else None
 
 
 def decide(attempt: Attempt, place: Slot, measured: Measured) -> RunRecord:
@@ -143,7 +152,7 @@ def failed(attempt: Attempt, place: Slot, error: ScorelineError | Stopped, dry_r
     """
     status = "published" if attempt.published else _STATUS.get(type(error), "failed")
     if isinstance(error, ScorelineError):
-        error.message = attempt.masking.error(error)
+        error.message = attempt.redact(attempt.masking.error(error))  # whoever catches it may print it
     record = attempt.record(status, error)
     if dry_run:
         return record
@@ -186,8 +195,7 @@ def _write_page(attempt: Attempt, place: Slot, record: RunRecord, failed: Attemp
         quarantine_examples=attempt.detail.get("examples", ()),
     )
     detail = attempt.masking.detail(seen, attempt.detail.get("rules", ()))
-    secrets = attempt.config.secrets
-    page = mask(report.render_run(detail, ledger.history(place.root)), (*secrets, *map(html.escape, secrets)))
+    page = mask(report.render_run(detail, ledger.history(place.root)), attempt.config.secrets)
     ledger.put(_page_path(place, record.run_id, failed), page.encode())
     return page
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
-from pyspark.sql.types import StructType, _parse_datatype_string
+from pyspark.sql import functions as F
+from pyspark.sql.types import AtomicType, BinaryType, DataType, StructType, _parse_datatype_string
 
 from pipelines import scoring, screening
 from pipelines.binding import Binding, spark_type
@@ -130,6 +132,36 @@ def kept(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*config.source.key, *config.source.carry)))
 
 
+def slices(config: Config, table: SourceTable) -> list[Column]:
+    """The slicing expressions as columns over the table's; nothing is run.
+
+    Raises:
+        ConfigInvalid: Spark cannot resolve one, it says nothing of a single row, or its values are no text.
+    """
+    rows = table.frame.drop(RAW, FILE)
+    for i, text in enumerate(config.drift.slices):
+        try:
+            kind = rows.select(F.expr(text).alias("value")).schema["value"].dataType
+            # a condition may hold no aggregate, window or generator
+            plan: Any = rows.where(F.expr(text).isNotNull())
+            steady = plan._jdf.queryExecution().analyzed().deterministic()
+            problem = _no_slice(kind) if steady else "its values change from one time to the next"
+        except PySparkException as error:
+            problem = str(error).strip().splitlines()[0]
+        if problem:
+            raise ConfigInvalid(
+                f"drift.slices[{i}]: found {text!r}: {problem.rstrip('.')}.",
+                hint="Give Spark SQL over the source's columns with few values, such as region or amount > 100; "
+                "names with spaces stand in `backticks`.",
+            )
+    return [F.expr(text) for text in config.drift.slices]
+
+
+def _no_slice(kind: DataType) -> str:
+    plain = isinstance(kind, AtomicType) and not isinstance(kind, BinaryType)
+    return "" if plain else f"its values are {kind.simpleString()}, expected text, numbers, booleans or times"
+
+
 def screen_of(
     config: Config,
     model: ResolvedModel,
@@ -159,4 +191,6 @@ def scorer(config: Config, model: ResolvedModel, screen: Screen, specs: Sequence
         specs=tuple(specs),
         trusted_types=config.model.trusted_types,
         batch_timeout=config.scoring.batch_timeout,
+        slices=config.drift.slices,
+        discreet=bool(config.quality.sensitive),
     )

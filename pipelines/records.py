@@ -224,7 +224,8 @@ class RunRecord:
     tasks occupied of cores, and the processor time of the driver's Python; ``core_seconds_by`` the same by
     stage, as far as known. ``predictions`` has the figures of each predicted column, ``drift["distances"]``
     those of each judged one (both from :mod:`pipelines.run_figures`). ``notified`` says what became of each
-    alert, ``event`` is the wish to train again, where there is one.
+    alert, ``event`` is the wish to train again, where there is one. ``quality`` is how good the predictions
+    were, once labels have come.
     """
 
     name: str
@@ -250,6 +251,7 @@ class RunRecord:
     warnings: tuple[str, ...] = ()
     notified: tuple[Mapping[str, Any], ...] = ()
     event: Mapping[str, Any] | None = None
+    quality: Mapping[str, Any] = field(default_factory=dict)
     error: Mapping[str, str] | None = None
 
     def to_dict(self) -> dict[str, Any]:

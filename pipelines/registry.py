@@ -10,9 +10,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from pipelines import model_files
@@ -30,6 +33,7 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
+_STALLED = 180.0  # seconds: all of MLflow's own tries at one request end before
 
 
 def resolve(config: Model, tracking_uri: str) -> ResolvedModel:
@@ -75,8 +79,7 @@ def _identify(uri: str, tracking_uri: str) -> tuple[str, str | None, str | None]
     if match := _VERSION.fullmatch(uri):
         return match["name"], match["version"], None
     if match := _ALIAS.fullmatch(uri):
-        found = _ask(uri, lambda c: c.get_model_version_by_alias(match["name"], match["alias"]), tracking_uri)
-        return match["name"], str(found.version), match["alias"]
+        return match["name"], _aliased(uri, match["name"], match["alias"], tracking_uri), match["alias"]
     if match := _LOGGED.fullmatch(uri):
         return match["id"], None, None
     if match := _RUN.fullmatch(uri):
@@ -95,6 +98,17 @@ def _identify(uri: str, tracking_uri: str) -> tuple[str, str | None, str | None]
     return Path(uri).resolve().name, None, None
 
 
+def _aliased(uri: str, name: str, alias: str, tracking_uri: str) -> str:
+    found = _ask(uri, lambda c: c.get_model_version_by_alias(name, alias), tracking_uri)
+    if found.name != name or not re.fullmatch(r"\d+", str(found.version)):
+        raise ModelUnavailable(
+            f"model.uri: cannot get {uri!r} from the registry: it answers with version {str(found.version)[:100]!r} "
+            f"of {str(found.name)[:100]!r}.",
+            hint="Check that MLFLOW_TRACKING_URI (or tracking_uri) is an MLflow server.",
+        )
+    return str(found.version)
+
+
 def _download(uri: str, name: str, version: str | None, tracking_uri: str, scratch: Path) -> Path:
     if version is not None:
         uri = f"models:/{name}/{version}"  # never the alias again: it may have moved
@@ -104,10 +118,10 @@ def _download(uri: str, name: str, version: str | None, tracking_uri: str, scrat
     def fetch(_: Any) -> Any:
         import mlflow.artifacts
 
-        with _pointed_at(tracking_uri):
-            return mlflow.artifacts.download_artifacts(uri, dst_path=str(scratch))
+        return mlflow.artifacts.download_artifacts(uri, dst_path=str(scratch))
 
-    return Path(_ask(uri, fetch, tracking_uri))
+    with _pointed_at(tracking_uri):
+        return Path(_ask(uri, fetch, tracking_uri, scratch))
 
 
 def _copied(folder: Path, target: Path) -> Path:
@@ -140,21 +154,59 @@ def _pointed_at(tracking_uri: str) -> Iterator[None]:
             os.environ["MLFLOW_TRACKING_URI"] = variable
 
 
-def _ask(uri: str, question: Any, tracking_uri: str) -> Any:
-    """Put a question to the registry; whatever it raises means that the model cannot be had now."""
+def _ask(uri: str, question: Any, tracking_uri: str, scratch: Path | None = None) -> Any:
+    """Put a question to the registry; whatever it raises, or no answer, means that the model cannot be had now.
+
+    Args:
+        scratch: where the answer's files arrive.
+    """
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     try:
-        return question(mlflow.MlflowClient(tracking_uri))  # the registry: MLFLOW_REGISTRY_URI, else the same
+        client = mlflow.MlflowClient(tracking_uri)  # the registry: MLFLOW_REGISTRY_URI, else the same
+        return _in_time(lambda: question(client), scratch)
     except Exception as error:  # MLflow raises its own, requests', SQLAlchemy's and the stores' errors
         first = (str(error).splitlines() or [""])[0][:300]
         raise ModelUnavailable(
             f"model.uri: cannot get {uri!r} from the registry: {type(error).__name__}: {first}",
             hint="Check name, version or alias, and that MLFLOW_TRACKING_URI (or tracking_uri) is the right registry.",
         ) from error
+
+
+def _in_time(question: Callable[[], Any], scratch: Path | None) -> Any:
+    """The answer to a question, which is given up when nothing has arrived in ``scratch`` for long.
+
+    MLflow limits the time between two bytes of an answer, and sleeps for as long as a server tells it to.
+    """
+    answer: Future[Any] = Future()
+    Thread(target=_answer, args=(question, answer), daemon=True).start()
+    arrived, since = 0, time.monotonic()
+    while not wait([answer], timeout=min(1.0, _STALLED)).done:
+        if (here := _bytes_below(scratch)) != arrived:
+            arrived, since = here, time.monotonic()
+        if time.monotonic() - since > _STALLED:
+            raise TimeoutError(f"no answer within {_STALLED:g} s")
+    return answer.result()
+
+
+def _answer(question: Callable[[], Any], answer: Future[Any]) -> None:
+    try:
+        answer.set_result(question())
+    except BaseException as error:  # whoever waits gets it
+        answer.set_exception(error)
+
+
+def _bytes_below(folder: Path | None) -> int:
+    if folder is None:
+        return 0
+    sizes = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # renamed or removed meanwhile
+            sizes += path.stat().st_size
+    return sizes
 
 
 def _baseline(path: Path) -> Mapping[str, Any] | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
@@ -43,6 +43,8 @@ _AS_SPARK = {
     "bigint": {pa.int64()}, "float": {pa.float32()}, "double": {pa.float64()}, "string": {pa.string()},
     "binary": {pa.binary()}, "date": {pa.date32()},
 }  # fmt: skip
+# what Arrow and Spark write as the same text
+_SAME_TEXT = ("string", "boolean", "byte", "short", "integer", "long", "date")
 
 
 class Unsuitable(Exception):
@@ -161,6 +163,7 @@ def assemble(
         task=passes.scorer(config, model, screen, specs).task(),
         before=before,
         feeds=feeds,
+        slices=_slices(empty, passes.slices(config, table)),
         after=after,
         kept=kept,
         schema=to_arrow_schema(table.schema),
@@ -231,3 +234,18 @@ def _rules(
         aggregates=tuple(a for a in aggregates if a is not None),
     )
     return of_rules, Program(wanted.program.steps, roots[len(rules) :]).pruned()
+
+
+def _slices(frame: DataFrame, columns: Sequence[Column]) -> Program:
+    """The slicing expressions as a program.
+
+    Raises:
+        Unsuitable: naming what cannot be expressed.
+    """
+    found = compile_columns(frame, columns)
+    program = found.program
+    kinds = [program.steps[root].type for root in program.roots]
+    problems = (*found.problems, *(f"{k} as text" for k in kinds if k not in _SAME_TEXT))
+    if problems:
+        raise Unsuitable(f"a slice needs Spark: {', '.join(problems[:3])}")
+    return program

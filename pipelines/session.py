@@ -48,7 +48,7 @@ RUN_SETTINGS = {
 
 
 def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSession:
-    """The active session, or a new one: the master that spark-submit gave, else ``local[*]``.
+    """The active session, or a new one: the master that spark-submit gave, else ``local[*, 3]``.
 
     Raises:
         ScorelineError: when a session must be started and no Java 17 or 21 is found.
@@ -85,7 +85,7 @@ def _local_defaults() -> dict[str, str]:
     java = find_java()
     os.environ["JAVA_HOME"] = str(java)  # one that Spark cannot use must not stay in force
     return {
-        "spark.master": "local[*]",
+        "spark.master": "local[*, 3]",  # a worker that dies of memory is tried again, with smaller batches
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.driver.host": "127.0.0.1",

@@ -35,6 +35,40 @@ def log_run(record: RunRecord, drift: Sequence[DriftFinding], page: str, trackin
     return None
 
 
+def log_quality(record: RunRecord, figures: Mapping[str, float], page: str, tracking_uri: str) -> str | None:
+    """Add how good the predictions were to the MLflow run of a published run; returns a warning, or None.
+
+    Args:
+        record: with its ``quality``.
+        figures: logged as ``quality.NAME``; a later evaluation adds its values, of which MLflow shows the newest.
+        page: the HTML page of the run, which replaces the one that is there; empty where it is not known.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    try:
+        return _log_quality(record, figures, page, tracking_uri)
+    except Exception as error:  # MLflow raises its own, requests', SQLAlchemy's and the stores' errors
+        first = (str(error).splitlines() or [""])[0][:200]
+        return f"the quality could not be logged to MLflow: {type(error).__name__}: {first}"
+
+
+def _log_quality(record: RunRecord, figures: Mapping[str, float], page: str, tracking_uri: str) -> str | None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri)
+    experiment = client.get_experiment_by_name(record.name)
+    wanted = f"tags.`scoreline.run_id` = '{record.run_id}' and tags.`scoreline.status` = 'published'"
+    runs = client.search_runs([experiment.experiment_id], wanted, max_results=1) if experiment else []
+    if not runs:
+        return f"MLflow has no run of {record.run_id}: the quality was not logged there"
+    run_id = runs[0].info.run_id
+    for name, value in figures.items():
+        client.log_metric(run_id, f"quality.{name}", value)
+    client.log_dict(run_id, record.to_dict(), "record.json")
+    if page:
+        client.log_text(run_id, page, "report.html")
+    return None
+
+
 def _log(record: RunRecord, drift: Sequence[DriftFinding], page: str, tracking_uri: str) -> None:
     from mlflow import MlflowClient
 
@@ -104,11 +138,12 @@ def _metrics(record: RunRecord, drift: Sequence[DriftFinding]) -> dict[str, floa
     for key in ("rows_per_second", "core_seconds", "peak_worker_rss_mb"):
         if (value := getattr(record, key)) is not None:
             metrics[key] = float(value)
-    for finding in drift:
+    for finding in (f for f in drift if f.slice_key is None):
         for statistic in ("js_distance", "wasserstein_distance", "population_stability_index"):
             value = getattr(finding, statistic)
             if value is not None:
-                metrics[f"drift.{statistic}.{_clean(finding.column_name)}"] = float(value)
+                # of a column with several findings the first counts, as in the record
+                metrics.setdefault(f"drift.{statistic}.{_clean(finding.column_name)}", float(value))
     return metrics
 
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.attempt import Attempt, mask, redact
+from pipelines.attempt import Attempt
 from pipelines.config import Config
 from pipelines.errors import DataRefused, ScorelineError, Stopped
+from pipelines.redaction import mask, redact
 
 SECRET = "s3cr3t-value"
 

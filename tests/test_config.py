@@ -94,8 +94,12 @@ def test_a_date_that_is_none_is_refused(tmp_path: Path, day: str) -> None:
         ),
         (
             "drift: {thresholds: {psi: 1}}",
-            "drift.thresholds.psi: unknown key; known here: js_distance, wasserstein, columns",
+            "drift.thresholds.psi: unknown key; known here: js_distance, wasserstein, columns, volume, quarantined",
         ),
+        ("drift: {slices: region}", "drift.slices: found 'region'; expected a list"),
+        ("drift: {slices: [true]}", "drift.slices[0]: found True; expected text"),
+        ("drift: {thresholds: {volume: -1}}", "drift.thresholds.volume: found -1"),
+        ("drift: {thresholds: {quarantined: 2}}", "drift.thresholds.quarantined: found 2"),
         (
             "drift: {thresholds: {columns: {age: {js_distanc: 1}}}}",
             "drift.thresholds.columns.age.js_distanc: unknown key; did you mean 'js_distance'?",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from pyspark.sql.types import StructType
 
-from pipelines import gates, ledger, profiles
+from pipelines import gates, ledger, profiles, references
 from pipelines.attempt import Attempt
 from pipelines.config import Config
 from pipelines.errors import ConfigInvalid, DataRefused, DriftBlocked, InputUnavailable, InvariantBroken
@@ -23,6 +23,7 @@ from pipelines.source import SourceTable
 
 FILES = (InputFile("in/a.csv", 10, 0), InputFile("in/b.csv", 10, 0))
 TRAIN = pd.DataFrame({"a": np.arange(200.0), "b": ["x", "y"] * 100})
+MANY = pd.DataFrame({"a": np.arange(20_000.0), "b": ["x", "y"] * 10_000})
 INPUTS = (ModelColumn("a", "double"), ModelColumn("b", "string"))
 
 
@@ -127,7 +128,7 @@ def test_only_drift_that_is_to_block_does(on_drift: str, status: str, stops: boo
 
 def test_without_a_reference_there_is_no_drift_and_no_claim_of_health() -> None:
     tried = attempt()
-    assert gates.drift(tried, None, None) == ()
+    assert gates.drift(tried, None, None, None) == ()
     assert tried.facts["drift"] == {"status": "none", "columns": [], "reference": "model"}
 
 
@@ -136,10 +137,109 @@ def test_a_column_that_moved_is_named_and_one_that_did_not_is_not() -> None:
     moved = profiles.TableProfile.empty(profiles.specs_from(reference))
     moved.update({"a": TRAIN["a"] + 500, "b": TRAIN["b"]})
     tried = attempt(drift={"dataset_share": 0.5})
-    gates.drift(tried, reference, moved)
+    gates.drift(tried, reference, None, moved)
     distances = tried.facts["drift"].pop("distances")
     assert tried.facts["drift"] == {"status": "drift", "columns": ["a"], "judged": 2, "reference": "model"}
     assert distances["a"]["js_distance"] > 0.9 > 0.1 > distances["b"]["js_distance"]
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"columns": [], "decided_by": "volume_ratio"}, r"drift in the number of rows\."),
+        (
+            {"columns": ["a"], "decided_by": "quarantined"},
+            r"in the share of quarantined rows and in 1 column\(s\): a",
+        ),
+    ],
+)
+def test_a_table_that_drifts_as_a_whole_is_blocked_with_the_reason(found: dict[str, Any], words: str) -> None:
+    tried = attempt(drift={"on_drift": "block"})
+    tried.facts["drift"] = {"status": "drift", **found}
+    with pytest.raises(DriftBlocked, match=words):
+        gates.blocked(tried)
+
+
+def windows(*columns: str) -> tuple[profiles.TableProfile, references.Previous, profiles.TableProfile]:
+    """A baseline, a previous run whose ``a`` lay 50,000 higher, and a run like the baseline; of the given columns."""
+    baseline = profiles.load_baseline(profiles.baseline_from_pandas(MANY[list(columns)]))
+    earlier, now = (profiles.TableProfile.empty(profiles.specs_from(baseline)) for _ in range(2))
+    earlier.update({"a": MANY["a"] + 50_000, "b": MANY["b"]})
+    now.update({"a": MANY["a"], "b": MANY["b"]})
+    return baseline, (date(2026, 11, 21), profiles.freeze(earlier)), now
+
+
+def test_the_previous_run_is_compared_with_as_well_and_decides_nothing() -> None:
+    baseline, earlier, now = windows("a", "b")
+    tried = attempt(drift={"on_drift": "block"})
+    findings = gates.drift(tried, baseline, earlier, now)
+    verdicts = [(f.drift_type, f.column_name, f.verdict) for f in findings]
+    assert verdicts == [
+        ("BASELINE", ":table", "ok"), ("BASELINE", "a", "ok"), ("BASELINE", "b", "ok"),
+        ("CONSECUTIVE", ":table", "drift"), ("CONSECUTIVE", "a", "drift"), ("CONSECUTIVE", "b", "ok"),
+    ]  # fmt: skip
+    drift = tried.facts["drift"]
+    assert (drift["status"], drift["columns"]) == ("ok", [])
+    assert drift["previous"] == {"run_date": "2026-11-21", "status": "drift", "columns": ["a"]}
+    assert drift["distances"]["a"]["verdict"] == "ok"
+    gates.blocked(tried)
+
+
+def test_where_the_previous_run_is_the_reference_it_is_compared_with_once() -> None:
+    _, earlier, now = windows("a", "b")
+    tried = attempt(drift={"baseline": "previous"})
+    findings = gates.drift(tried, earlier[1], earlier, now)
+    assert [f.drift_type for f in findings] == ["CONSECUTIVE"] * 3
+    assert (tried.facts["drift"]["status"], tried.facts["drift"]["previous"]) == (
+        "drift",
+        {"run_date": "2026-11-21"},
+    )
+
+
+def test_without_a_baseline_the_previous_run_is_still_told_of() -> None:
+    _, earlier, now = windows("a", "b")
+    tried = attempt()
+    findings = gates.drift(tried, None, earlier, now)
+    assert {f.drift_type for f in findings} == {"CONSECUTIVE"}
+    assert (tried.facts["drift"]["status"], tried.facts["drift"]["previous"]["status"]) == ("none", "drift")
+
+
+@pytest.mark.parametrize(
+    ("threshold", "status", "by"), [(None, "ok", None), (0.6, "ok", None), (0.5, "drift", "volume_ratio")]
+)
+def test_half_the_rows_are_a_drift_where_the_volume_has_a_limit(
+    threshold: float | None, status: str, by: str | None
+) -> None:
+    _, (day, before), now = windows("a", "b")
+    before = profiles.freeze(now)
+    before.facts, now.facts = profiles.TableFacts(400), profiles.TableFacts(200)
+    tried = attempt(drift={"baseline": "previous", "thresholds": {"volume": threshold}})
+    gates.drift(tried, before, (day, before), now)
+    assert (tried.facts["drift"]["status"], tried.facts["drift"].get("decided_by")) == (status, by)
+
+
+# --- on which bins a column is counted ---
+
+
+def test_a_column_is_counted_on_the_bins_of_the_baseline_else_of_the_previous_run() -> None:
+    baseline, (day, _), _ = windows("a")
+    of_both = profiles.load_baseline(profiles.baseline_from_pandas(MANY + MANY))
+    specs = references.specs(baseline, (day, of_both), model(), attempt().config)
+    assert specs[:2] == (baseline.columns["a"].spec, of_both.columns["b"].spec)
+    assert [s.frozen for s in specs] == [True, True, False]  # neither has seen a prediction
+
+
+def test_a_column_of_another_kind_than_the_baseline_is_counted_freely_and_drifts() -> None:
+    baseline = profiles.load_baseline(profiles.baseline_from_pandas(MANY.assign(a="text")))
+    specs = references.specs(baseline, None, model(), attempt().config)
+    assert [(s.name, s.kind, s.frozen) for s in specs[:2]] == [
+        ("a", "numeric", False),
+        ("b", "categorical", True),
+    ]
+    now = profiles.TableProfile.empty(specs)
+    now.update({"a": MANY["a"], "b": MANY["b"]})
+    _, a, b, _ = gates.drift(attempt(), baseline, None, now)
+    assert (a.verdict, a.statistic, b.verdict) == ("drift", "data_type", "ok")
 
 
 # --- what a run is compared with ---
@@ -150,7 +250,8 @@ def reference(
 ) -> tuple[Any, list[str]]:
     warnings: list[str] = []
     config = attempt(drift={"baseline": baseline}, source={"format": "csv", "path": "in", **source}).config
-    return gates.reference(config, of or model(), root, warnings.append), warnings
+    earlier = references.previous(config, root)
+    return references.reference(config, of or model(), earlier, warnings.append), warnings
 
 
 def test_none_is_a_choice_and_gives_no_warning(tmp_path: Path) -> None:

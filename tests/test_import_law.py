@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module is the first name below `pipelines`; a package is one module. A new one belongs here.
 LAYERS: dict[str, set[str]] = {
-    "words": {"errors", "records", "java"},
+    "words": {"errors", "records", "redaction", "java"},
     "rules": {
         "binding",
         "config",
@@ -31,6 +31,7 @@ LAYERS: dict[str, set[str]] = {
         "model_files",
         "parquet_files",
         "profiles",
+        "quality_metrics",
         "quarantine_summary",
         "retrain",
         "rules",
@@ -43,8 +44,10 @@ LAYERS: dict[str, set[str]] = {
     "stages": {
         "expectations",
         "incremental",
+        "labels",
         "ledger",
         "publish",
+        "quality_counts",
         "registry",
         "report",
         "scoring",
@@ -57,11 +60,14 @@ LAYERS: dict[str, set[str]] = {
         "alerts",
         "attempt",
         "batch",
+        "evaluation",
         "failures",
         "gates",
+        "labelled",
         "notify",
         "one_pass",
         "outcome",
+        "references",
         "part_pass",
         "passes",
         "scaffold",

@@ -55,6 +55,7 @@ def jobs_of_a_run(
     rows: int = 1000,
     broken: int = 0,
     engine: str = "udf",
+    slices: tuple[str, ...] = (),
 ) -> int:
     names = lay_out(home, columns, rows, broken)
     kind = "expect_column_values_to_be_between"
@@ -74,6 +75,7 @@ def jobs_of_a_run(
             "sink": {"path": str(home / "sink")},
             "tracking_uri": f"sqlite:///{home}/mlflow.db",
             "scoring": {"engine": engine},
+            "drift": {"slices": slices},
         }
     )
     record = run_batch(config, spark)
@@ -87,6 +89,7 @@ CASES = {
     "many rules": {"rules": 200},
     "many columns": {"columns": 300},
     "many rows": {"rows": 100_000},
+    "slices": {"slices": ("x1 > 0", "x2 > 0")},
 }
 
 

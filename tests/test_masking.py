@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from report_factory import DRIFT, GOOD, a_check, a_finding, a_plot, a_record, an_example
 
 from jobs.run_batch import command
-from pipelines import report
+from pipelines import metric_tables, profiles, report
 from pipelines.errors import ConfigInvalid, ModelFailed, ScorelineError
 from pipelines.masking import Masking
 from pipelines.records import Distribution, RunDetail
@@ -80,6 +81,24 @@ def test_bins_are_numbered_instead_of_named() -> None:
     plot = Distribution("Name", "categorical", (SECRET, "Bob", "other"), (1, 0, 0), (0, 1, 0))
     assert masking.distribution(plot).labels == ("bin 1", "bin 2", "other")
     assert masking.distribution(a_plot()) == a_plot()
+
+
+def test_the_table_of_profiles_tells_no_single_value_of_a_sensitive_column() -> None:
+    import pandas as pd
+
+    people = pd.DataFrame(
+        {"age": range(90, 111), "name": [SECRET, *"bcdefghijklmnopqrstu"], "torque": range(21)}
+    )
+    profile = profiles.load_baseline(profiles.baseline_from_pandas(people))
+    table = metric_tables.profile_metrics(profile, run_date=date(2026, 11, 22), model_id="toy/1")
+    known, told = ({r["column_name"]: r for r in t.to_pylist()} for t in (table, masking.profiles(table)))
+    assert told.keys() == known.keys()
+    assert told["torque"] == known["torque"]
+    assert (known["name"]["frequent_items"] is None, told["name"]["frequent_items"]) == (False, None)
+    assert (known["age"]["max"], told["age"]["max"], told["age"]["min"]) == (110.0, None, None)
+    assert told["age"]["quantiles"] == [None, *known["age"]["quantiles"][1:-1], None]
+    assert told["age"]["avg"] == known["age"]["avg"]
+    assert Masking.of([]).profiles(table) is table
 
 
 def test_slices_by_a_sensitive_column_stay_apart_without_their_names() -> None:

@@ -62,6 +62,14 @@ def with_status(status: Any, **changes: Any) -> RunRecord:
             with_status("refused", error={"message": "critical expectations failed: input not_null(a)."}),
             "Refused: critical expectations failed: input not_null(a)",
         ),
+        (
+            a_record(drift={"status": "drift", "columns": [], "decided_by": "volume_ratio"}),
+            "Published, drift in the number of rows",
+        ),
+        (
+            with_status("blocked", drift={"status": "drift", "columns": [], "decided_by": "quarantined"}),
+            "Not published: drift in the share of quarantined rows",
+        ),
         (with_status("refused", rows={}, checks={}, error=None), "Refused: the data did not pass"),
         (with_status("refused", checks={}, error=None), "Refused: 0.07 % of rows quarantined"),
         (FAILED.record, "Failed: No registry at sqlite:///x.db"),
@@ -246,6 +254,27 @@ def test_a_finding_is_told_in_plain_words() -> None:
     ]
     few = a_finding(verdict="insufficient_data", n_cur=8)
     assert columns.sentences(few) == ["Too little data to judge: 8 values against 800,000 in the reference."]
+    other_bins = a_finding(verdict="insufficient_data", js_distance=None)
+    assert columns.sentences(other_bins) == [
+        "Counted on other bins than the reference, so that there is nothing to compare."
+    ]
+    text = a_finding(verdict="drift", statistic="data_type", data_type="string", threshold=None)
+    assert "Its values are of another kind than in the reference: string now." in columns.sentences(text)
+
+
+def test_the_reference_that_decides_gives_the_verdict_and_a_drift_against_the_other_is_seen() -> None:
+    other = {"drift_type": "CONSECUTIVE"}
+    findings = (
+        a_finding("torn"), a_finding("torn", "drift", **other),
+        a_finding("new model"), a_finding("new model", "insufficient_data", js_distance=None, **other),
+    )  # fmt: skip
+    found = {c.name: c.verdict for c in columns.column_drifts(findings, ())}
+    assert found == {"torn": "drift", "new model": "ok"}
+    previous = {"run_date": "2026-11-21", "status": "ok", "columns": ["torn"]}
+    record = a_record(drift={"status": "ok", "columns": [], "reference": "model", "previous": previous})
+    text = Page(report.render_run(RunDetail(record, drift=findings))).text
+    assert "Compared with the baseline of the model: none of 2 columns drifted." in text
+    assert "Compared with the previous run, of 2026-11-21: 1." in text
 
 
 @pytest.mark.parametrize(
@@ -277,6 +306,10 @@ def test_a_finding_is_told_in_plain_words() -> None:
             {"quarantined": (QuarantinedShare("", 1.0, 3.0), QuarantinedShare("a", 0.0, 0.0))},
             ["Quarantined: 3.0 % of the rows, 1.0 % in the baseline."],
         ),
+        (
+            {"quarantined": (QuarantinedShare("", 1.0, 3.0),), "statistic": "quarantined", "threshold": 0.02},
+            ["Quarantined: 3.0 % of the rows, 1.0 % in the baseline; the limit of the change is 2.0 %."],
+        ),
     ],
 )
 def test_the_table_as_a_whole_is_told_in_plain_words(known: dict[str, Any], said: list[str]) -> None:
@@ -301,6 +334,18 @@ def test_slices_stand_apart_from_columns_and_those_that_drifted_come_first() -> 
     text = Page(report.render_run(RunDetail(a_record(), drift=findings))).text
     assert "Slices (2, 1 drifted)" in text
     assert "region = south torque drift 20 9" in text
+
+
+def test_slices_with_two_references_say_which_one_is_meant() -> None:
+    of = {"slice_key": "region", "slice_value": "north", "n_cur": 50}
+    before = a_finding(verdict="drift", drift_type="CONSECUTIVE", n_ref=40, **of)
+    findings = (a_finding(n_ref=9, **of), before)
+    assert [(s.against, s.rows_before, s.verdict) for s in wholes.slices(findings)] == [
+        ("the previous run", 40, "drift"),
+        ("the baseline", 9, "ok"),
+    ]
+    text = Page(report.render_run(RunDetail(a_record(), drift=findings))).text
+    assert "against the previous run" in text
 
 
 def test_a_mean_of_moments_moves_by_days() -> None:

@@ -122,6 +122,16 @@ def test_very_long_values_and_very_many_metrics_are_logged_too(uri: str) -> None
     assert sum(k.startswith("quarantined_by.") for k in run.data.metrics) == 1200
 
 
+def test_the_metric_of_a_column_is_that_of_the_whole_table_against_what_decides(uri: str) -> None:
+    others = (
+        replace(DRIFT, js_distance=0.7, drift_type="CONSECUTIVE"),
+        replace(DRIFT, js_distance=0.8, slice_key="region", slice_value="north"),
+    )
+    assert tracking.log_run(replace(RECORD, run_id="r-both"), [DRIFT, *others], "page", uri) is None
+    run = next(r for r in _runs(uri) if r.data.tags["scoreline.run_id"] == "r-both")
+    assert run.data.metrics["drift.js_distance.mean radius"] == 0.25
+
+
 def test_a_run_that_could_not_be_logged_to_its_end_does_not_look_as_if_it_ran(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,8 @@ EXPRESSIONS: dict[str, Column | Any] = {
     "equal to null": lambda: c("x") == F.lit(None).cast("double"),
     "arithmetic": lambda: c("x") + c("y") * 2.0 - F.abs(c("x")),
     "negative": lambda: -c("x") < 0,
+    "negative bound": lambda: c("n") > -F.lit(2**53),
+    "negative bound in a condition": lambda: F.expr("x > -1.5 and i >= -3"),
     "inexact": lambda: ~F.when(c("n").cast("double") < F.lit(2.0**63), c("n").cast("double").cast("bigint"))
     .eqNullSafe(c("n")),
 }  # fmt: skip

@@ -6,6 +6,7 @@ Folders below ``_work`` and ``_control`` are never below a table's root, so that
 """
 
 from pipelines.publish.commits import newest_commit, promote, put_if_absent, recover
+from pipelines.publish.derived import replace_table
 from pipelines.publish.exchange import swap
 from pipelines.publish.locks import lock
 from pipelines.publish.slots import TABLES, Slot, Staging, slot, writing
@@ -13,5 +14,5 @@ from pipelines.publish.staging import collect_table, discard, open_staging, stag
 
 __all__ = [
     "TABLES", "Slot", "Staging", "collect_table", "discard", "lock", "newest_commit", "open_staging", "promote",
-    "put_if_absent", "recover", "slot", "stage", "swap", "write_table", "writing",
+    "put_if_absent", "recover", "replace_table", "slot", "stage", "swap", "write_table", "writing",
 ]  # fmt: skip

@@ -9,5 +9,6 @@ is text to the templates, never markup.
 from __future__ import annotations
 
 from pipelines.report.pages import page_address, render_index, render_run
+from pipelines.report.quality import with_quality
 
-__all__ = ["page_address", "render_index", "render_run"]
+__all__ = ["page_address", "render_index", "render_run", "with_quality"]

@@ -33,7 +33,8 @@ VERDICTS = ("drift", "insufficient_data", "ok")  # the worst first
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """All that is known of one column: its worst verdict, and the findings against each reference."""
+    """All that is known of one column: its verdict, and the findings against each reference, the one that decides
+    first. The verdict is that of the first, but a drift against any."""
 
     name: str
     verdict: str
@@ -50,13 +51,15 @@ def column_drifts(
         grouped.setdefault(finding.column_name, []).append(finding)
     grouped.pop(":table", None)
     plots = {d.column: d for d in distributions}
-    columns = [ColumnDrift(n, _worst(f), tuple(f), plots.get(n)) for n, f in grouped.items()]
+    columns = [ColumnDrift(n, _verdict(f), tuple(f), plots.get(n)) for n, f in grouped.items()]
     return sorted(columns, key=_worst_first)
 
 
 def sentences(finding: DriftFinding) -> list[str]:
     """What a finding says, for a reader who does not know the statistics."""
     if finding.verdict == "insufficient_data":
+        if finding.n_cur and finding.n_ref and finding.js_distance is None:
+            return ["Counted on other bins than the reference, so that there is nothing to compare."]
         sizes = f"{count(finding.n_cur)} values against {count(finding.n_ref)} in the reference"
         return [f"Too little data to judge: {sizes}."]
     said = [_deciding(finding)]
@@ -98,8 +101,9 @@ def _worst_first(column: ColumnDrift) -> tuple[int, float]:
     return VERDICTS.index(column.verdict), -max(map(_excess, column.findings), default=0.0)
 
 
-def _worst(findings: Sequence[DriftFinding]) -> str:
-    return min((f.verdict for f in findings), key=VERDICTS.index, default="ok")
+def _verdict(findings: Sequence[DriftFinding]) -> str:
+    verdicts = [f.verdict for f in findings] or ["ok"]
+    return "drift" if "drift" in verdicts else verdicts[0]
 
 
 def _excess(finding: DriftFinding) -> float:
@@ -108,6 +112,8 @@ def _excess(finding: DriftFinding) -> float:
 
 
 def _deciding(finding: DriftFinding) -> str:
+    if finding.statistic == "data_type":
+        return f"Its values are of another kind than in the reference: {finding.data_type} now."
     field, _, words = _described(finding.statistic)
     value = getattr(finding, field, None)
     if value is None:

@@ -54,6 +54,7 @@ def groups(records: Sequence[RunRecord], href: Callable[[RunRecord], str | None]
         draw("Volume and quality", _quality(runs)),
         draw("Drift by column", drift, rest),
         draw("Predictions", _predictions(runs)),
+        draw("Against labels", _labelled()),
         draw("Time and cost", _cost()),
     ]
     return [group for group in found if group.charts]
@@ -142,6 +143,19 @@ def _class(column: str, label: str) -> Series:
         return None if shares is None else number(shares.get(label, 0.0))
 
     return Series(clip(label, 60), share, percent, f"share of {clip(column, 60)}")
+
+
+def _labelled() -> list[Series]:
+    """How good the predictions were, on the dates whose labels have come."""
+
+    def read(key: str) -> Value:
+        return lambda r: number((r.quality.get("figures") or {}).get(key))
+
+    return [
+        Series("Accuracy", read("accuracy_score"), percent, "share of labelled rows"),
+        Series("ROC AUC", read("roc_auc_score_macro"), figure, "mean over classes"),
+        Series("Root mean squared error", read("root_mean_squared_error"), figure),
+    ]
 
 
 def _cost() -> list[Series]:

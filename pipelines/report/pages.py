@@ -16,7 +16,7 @@ from pipelines.report.flows import flow
 from pipelines.report.multiples import NO_OPS, groups, moment, per_million
 from pipelines.report.reasons import reasons
 from pipelines.report.wholes import TABLE, slices, table_sentences
-from pipelines.report.words import STATUS_WORDS, headline, quarantined_share, summary, tone
+from pipelines.report.words import STATUS_WORDS, headline, quality_words, quarantined_share, summary, tone
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -44,6 +44,7 @@ def render_run(detail: RunDetail, previous: Sequence[RunRecord] = ()) -> str:
         suites=suites,
         failed_checks=sum(s["failed"] for s in suites),
         drifting=sum(c.verdict == "drift" for c in columns),
+        decisive=sum(bool(c.findings) and c.findings[0].verdict == "drift" for c in columns),
         changed=large,
         others=[c for c in columns if c not in large],
         about_table=[s for f in detail.drift if _of_table(f) for s in table_sentences(f)],
@@ -83,6 +84,7 @@ def render_index(records: Sequence[RunRecord], href: Callable[[RunRecord], str |
         href=lambda record: _address(href(record)),
         groups=groups(newest, lambda record: _address(href(record))),
         no_ops=len(records) - len(newest),
+        labelled=any(r.quality for r in newest),
     )
 
 
@@ -139,6 +141,7 @@ def _environment() -> Environment:
         figures.size,
         headline,
         histogram,
+        quality_words,
         quarantined_share,
         sentences,
         statistics,

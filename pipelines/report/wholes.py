@@ -17,13 +17,17 @@ _NOTABLE = 0.1  # a change of the volume by a tenth is worth a word, where nothi
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice against its reference: its verdict, the columns that drifted, and its rows."""
+    """One slice against its reference: its verdict, the columns that drifted, and its rows.
+
+    ``against`` names the reference where the slices have several.
+    """
 
     name: str
     verdict: str
     drifted: str
     rows: int
     rows_before: int
+    against: str = ""
 
 
 def table_sentences(finding: DriftFinding) -> list[str]:
@@ -32,16 +36,18 @@ def table_sentences(finding: DriftFinding) -> list[str]:
 
 
 def slices(findings: Sequence[DriftFinding]) -> list[Slice]:
-    """All slices, those that drifted first, then by their number of rows."""
+    """All slices against each of their references, those that drifted first, then by their number of rows."""
     grouped: dict[tuple[Any, ...], list[DriftFinding]] = {}
     for finding in findings:
         if finding.slice_key is not None:
-            grouped.setdefault((finding.slice_key, finding.slice_value), []).append(finding)
-    found = [_slice(key, value, group) for (key, value), group in grouped.items()]
+            of = (finding.slice_key, finding.slice_value, finding.drift_type)
+            grouped.setdefault(of, []).append(finding)
+    several = len({kind for _, _, kind in grouped}) > 1
+    found = [_slice(key, value, group, several) for (key, value, _), group in grouped.items()]
     return sorted(found, key=lambda s: (VERDICTS.index(s.verdict), -s.rows))
 
 
-def _slice(key: str, value: str | None, findings: Sequence[DriftFinding]) -> Slice:
+def _slice(key: str, value: str | None, findings: Sequence[DriftFinding], several: bool) -> Slice:
     columns = [f for f in findings if f.column_name != TABLE]
     drifted = list(dict.fromkeys(f.column_name for f in columns if f.verdict == "drift"))
     return Slice(
@@ -50,6 +56,7 @@ def _slice(key: str, value: str | None, findings: Sequence[DriftFinding]) -> Sli
         drifted=_listed(drifted),
         rows=max(f.n_cur for f in findings),
         rows_before=max(f.n_ref for f in findings),
+        against=_before(findings[0]) if several else "",
     )
 
 
@@ -82,7 +89,9 @@ def _quarantined(finding: DriftFinding) -> Iterator[str]:
             continue
         what = f"Quarantined for {clip(share.rule, 80)}" if share.rule else "Quarantined"
         shares = f"{percent(share.percent / 100)} of the rows, {percent(share.percent_reference / 100)}"
-        yield f"{what}: {shares} in {_before(finding)}."
+        decides = not share.rule and finding.statistic == "quarantined" and finding.threshold is not None
+        limit = f"; the limit of the change is {percent(finding.threshold)}" if decides else ""
+        yield f"{what}: {shares} in {_before(finding)}{limit}."
 
 
 def _before(finding: DriftFinding) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipelines.records import RunRecord
-from pipelines.report.figures import clip, count, number, percent, plural, seconds
+from pipelines.report.figures import NOTHING, clip, count, figure, number, percent, plural, seconds
 
 STATUS_WORDS: Mapping[str, str] = {
     "published": "Published",
@@ -14,6 +14,12 @@ STATUS_WORDS: Mapping[str, str] = {
     "blocked": "Not published",
     "failed": "Failed",
     "dry_run": "Dry run",
+}
+
+# a table drifts by these statistics where they have a limit, and else by its columns
+DECIDED_BY: Mapping[str, str] = {
+    "volume_ratio": "the number of rows",
+    "quarantined": "the share of quarantined rows",
 }
 
 
@@ -59,6 +65,14 @@ def summary(record: RunRecord) -> str:
     return f"{text}."
 
 
+def quality_words(record: RunRecord) -> str:
+    """The one figure that says most of how good the predictions were; a dash before labels have come."""
+    figures = record.quality.get("figures") or {}
+    if "accuracy_score" in figures:
+        return f"{percent(figures['accuracy_score'])} right"
+    return f"RMSE {figure(figures.get('root_mean_squared_error'))}" if figures else NOTHING
+
+
 def quarantined_share(record: RunRecord) -> float | None:
     """Quarantined rows as a share (0 to 1) of the rows read; None where either is unknown."""
     read, quarantined = number(record.rows.get("read")), number(record.rows.get("quarantined"))
@@ -71,6 +85,8 @@ def _drift_words(record: RunRecord) -> str:
         listed = ", ".join(clip(n, 40) for n in names[:3])
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         return f"drift in {plural(len(names), 'column')}: {listed}{more}"
+    if record.drift.get("status") == "drift" and (by := DECIDED_BY.get(str(record.drift.get("decided_by")))):
+        return f"drift in {by}"
     words = {"ok": "no drift", "drift": "drift", "insufficient_data": "too little data to judge drift"}
     return words.get(str(record.drift.get("status")), "drift not measured")
 

@@ -14,7 +14,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipelines.masking import WITHOUT_VALUES
 from pipelines.profiles import ColumnSpec, TableProfile
 from pipelines.records import ModelColumn
+from pipelines.redaction import named_like_secrets, redact
 from pipelines.scoring.frames import to_frame
 from pipelines.scoring.loaders import LoadedModel, ModelSpec, load
 from pipelines.scoring.outputs import WrongOutput, arrow_type, to_arrays
@@ -54,7 +56,9 @@ class Task:
     """All that a worker is told: how to load the model, what goes in, what comes out, what to count.
 
     ``critical`` has the critical bits of each mask column. ``specs`` are the columns to profile.
-    ``batch_timeout``: seconds that one call of the model may take; 0 is no limit.
+    ``batch_timeout``: seconds that one call of the model may take; 0 is no limit. ``slices`` are the expressions
+    by which the profile is cut; their values come with each batch, as text. ``discreet``: what a model raises
+    may quote sensitive values, and whatever fails a task is logged by Spark.
     """
 
     model: ModelSpec
@@ -63,6 +67,8 @@ class Task:
     critical: tuple[int, ...]
     specs: tuple[ColumnSpec, ...] = ()
     batch_timeout: float = 0.0
+    slices: tuple[str, ...] = ()
+    discreet: bool = False
 
 
 class Account:
@@ -95,12 +101,13 @@ class Account:
         return model
 
     def predict(
-        self, model: LoadedModel, columns: Sequence[pa.Array], rows: int
+        self, model: LoadedModel, columns: Sequence[pa.Array], rows: int, slices: Sequence[pa.Array] = ()
     ) -> tuple[list[pa.Array], pa.Array]:
         """One array per output and the error (text or NULL) of each row of ``columns``, counted and profiled.
 
         Args:
             rows: how many rows the batch had before some were refused.
+            slices: the value of each slicing expression for each row of ``columns``.
 
         Raises:
             ModelFailedHere: the model as a whole fails, answers wrongly or not in time.
@@ -108,7 +115,8 @@ class Account:
         arrays, errors = self._predicted(model, list(columns))
         self._count(rows, errors)
         if self.profile is not None and len(errors):
-            self._observe(self.profile, columns, arrays, model.classes)
+            by = dict(zip(self.task.slices, slices, strict=True))
+            self._observe(self.profile, columns, arrays, model.classes, by)
         return arrays, errors
 
     def close(self, counts: tuple[tuple[int, ...], ...]) -> WorkerState:
@@ -145,12 +153,11 @@ class Account:
             try:
                 yield self._call(model, part)
             except WrongOutput as error:
-                raise ModelFailedHere(f"the model {error}", self.state.batches) from error
+                raise self._failure(f"the model {error}") from self._cause(error)
             except TooSlow:
                 limit = self.task.batch_timeout
-                raise ModelFailedHere(
-                    f"the model has not answered within {limit:g} s for {stop - start} rows (scoring.batch_timeout)",
-                    self.state.batches,
+                raise self._failure(
+                    f"the model has not answered within {limit:g} s for {stop - start} rows (scoring.batch_timeout)"
                 ) from None
             except Exception as error:  # whatever a model raises belongs to its row, not to the run
                 if stop - start == 1:
@@ -168,10 +175,17 @@ class Account:
         """Half a big batch, or all of what the task has seen so far: that is no longer about single rows."""
         all_so_far = isolated == rows > 1 and not self.state.predicted
         if all_so_far or isolated > min(ISOLATED_PER_BATCH, max(ISOLATED_ANYWAY, rows // 2)):
-            raise ModelFailedHere(
-                f"the model raises on {isolated} or more rows of a batch of {rows}: {_reason(error)}",
-                self.state.batches,
-            ) from error
+            raise self._failure(
+                f"the model raises on {isolated} or more rows of a batch of {rows}: {_reason(error)}"
+            ) from self._cause(error)
+
+    def _failure(self, problem: str) -> ModelFailedHere:
+        told = WITHOUT_VALUES.text(problem) if self.task.discreet else problem
+        return ModelFailedHere(told, self.state.batches)
+
+    def _cause(self, error: Exception) -> Exception | None:
+        """What the log of a failed task may show."""
+        return None if self.task.discreet or _without_secrets(str(error)) != str(error) else error
 
     def _call(self, model: LoadedModel, columns: Sequence[pa.Array]) -> tuple[list[pa.Array], pa.Array]:
         task, rows = self.task, len(columns[0])
@@ -195,14 +209,20 @@ class Account:
         )
 
     def _observe(
-        self, profile: TableProfile, columns: Sequence[pa.Array], arrays: Sequence[pa.Array], classes: Any
+        self,
+        profile: TableProfile,
+        columns: Sequence[pa.Array],
+        arrays: Sequence[pa.Array],
+        classes: Any,
+        by: Mapping[str, pa.Array],
     ) -> None:
-        named: dict[str, Any] = {c.name: a for c, a in zip(self.task.inputs, columns, strict=True)}
-        for wanted, array in zip(self.task.outputs, arrays, strict=True):
-            named[wanted.name] = array
-            if wanted.name == "probability" and classes is not None:
-                named |= _by_class(wanted.name, array, classes)
-        profile.update({s.name: named[s.name] for s in self.task.specs if s.name in named})
+        outputs = {c.name: a for c, a in zip(self.task.outputs, arrays, strict=True)}
+        named = {c.name: a for c, a in zip(self.task.inputs, columns, strict=True)} | outputs
+        profile.update({s.name: named[s.name] for s in self.task.specs if s.name in named}, by)
+        probability = outputs.get("probability")
+        if probability is not None and classes is not None:  # of the rows that have one alone
+            answered = {key: values.filter(probability.is_valid()) for key, values in by.items()}
+            profile.update(_by_class("probability", probability, classes), answered)
 
 
 @contextmanager
@@ -237,7 +257,13 @@ def _by_class(name: str, array: pa.ListArray, classes: Sequence[Any]) -> dict[st
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:500] if str(error) else ''}"
+    said = _without_secrets(str(error)).splitlines()
+    return f"{type(error).__name__}: {said[0][:500] if said else ''}"
+
+
+def _without_secrets(text: str) -> str:
+    """A model has the worker's environment at hand, and its libraries quote what they connect to."""
+    return redact(text, named_like_secrets(os.environ))
 
 
 def _worker_name() -> str:

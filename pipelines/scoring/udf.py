@@ -35,7 +35,7 @@ def ship(spark: SparkSession, payload: bytes) -> Payload:
 class Scorer:
     """Declares the scoring column of one run.
 
-    ``columns()`` gives the model's inputs as Spark columns; ``critical`` the critical bits of each mask.
+    ``critical`` has the critical bits of each mask, ``slices`` the expressions by which the profile is cut.
     """
 
     model: ResolvedModel
@@ -45,18 +45,39 @@ class Scorer:
     specs: tuple[ColumnSpec, ...] = ()
     trusted_types: tuple[str, ...] = ()
     batch_timeout: float = 0.0
+    slices: tuple[str, ...] = ()
+    discreet: bool = False
 
     def task(self) -> Task:
         """What workers are told."""
         return Task(
-            self._spec(), self.model.inputs, self.outputs, self.critical, self.specs, self.batch_timeout
+            self._spec(),
+            self.model.inputs,
+            self.outputs,
+            self.critical,
+            self.specs,
+            self.batch_timeout,
+            self.slices,
+            self.discreet,
         )
 
     def column(
-        self, payload: Payload, inputs: Sequence[Column], masks: Sequence[Column], spark_type: Any
+        self,
+        payload: Payload,
+        inputs: Sequence[Column],
+        masks: Sequence[Column],
+        spark_type: Any,
+        slices: Sequence[Column] = (),
     ) -> Column:
         """A struct column: the outputs, ``__error`` and ``__state``. Evaluated once a row, as it is declared
-        non-deterministic: Spark then neither duplicates it nor pushes a filter through it."""
+        non-deterministic: Spark then neither duplicates it nor pushes a filter through it.
+
+        Args:
+            inputs: the model's inputs.
+            masks: which rules a row breaks.
+            spark_type: from a signature's type to Spark's.
+            slices: the values of the slicing expressions, as text.
+        """
         task = self.task()
 
         def score(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
@@ -68,7 +89,7 @@ class Scorer:
             "return": Iterator[pa.Array],
         }
         udf = cast(Any, arrow_udf)(score, self.result_type(spark_type)).asNondeterministic()
-        return udf(*inputs, *masks)
+        return udf(*inputs, *masks, *slices)
 
     def result_type(self, spark_type: Callable[[str], str]) -> StructType:
         fields = [StructField(c.name, _parse_datatype_string(spark_type(c.type))) for c in self.outputs]

@@ -23,8 +23,9 @@ def run(
 ) -> Iterator[pa.Array]:
     """Score the batches of one Spark task.
 
-    Each batch is the model's input columns, then the mask columns; each result a struct array of as many rows:
-    the outputs, ``__error`` (text or NULL) and ``__state`` (NULL but in the last row of the last batch).
+    Each batch is the model's input columns, the mask columns and the values of the slices; each result a struct
+    array of as many rows: the outputs, ``__error`` (text or NULL) and ``__state`` (NULL but in the last row of
+    the last batch).
     """
     account = Account(task, attempts())
     bits = [np.zeros(BITS, np.int64) for _ in task.critical]
@@ -51,11 +52,15 @@ def _struct(task: Task, arrays: list[pa.Array], state: bytes | None) -> pa.Struc
 def _score(
     account: Account, model: LoadedModel, batch: Sequence[pa.Array], bits: list[np.ndarray]
 ) -> list[pa.Array]:
-    width = len(account.task.inputs)
-    keep = _screen(account.task, batch[width:], len(batch[0]), bits)
+    task = account.task
+    width, last = len(task.inputs), len(batch) - len(task.slices)
+    keep = _screen(task, batch[width:last], len(batch[0]), bits)
     whole = bool(keep.all())
-    columns = list(batch[:width]) if whole else [a.filter(pa.array(keep)) for a in batch[:width]]
-    arrays, errors = account.predict(model, columns, len(keep))
+    columns, slices = (
+        list(part) if whole else [a.filter(pa.array(keep)) for a in part]
+        for part in (batch[:width], batch[last:])
+    )
+    arrays, errors = account.predict(model, columns, len(keep), slices)
     return [*arrays, errors] if whole else spread([*arrays, errors], keep)
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
@@ -157,7 +158,9 @@ class _Builder:
         kinds = [self.steps[a].type for a in args]
         if name in ("IsNull", "IsNotNull"):
             return self._add(_PLAIN[name], "boolean", tuple(args))
-        if unknown := [k for k in kinds if k not in _KNOWN and not (k == "void" and name == "Cast")]:
+        if args and name in ("UnaryMinus", "Cast") and (literal := self._constant(args[0])):
+            return self._folded(name, node, args[0], literal)
+        if unknown := [k for k in kinds if k not in _KNOWN]:
             raise NotExpressible(f"{name} of {unknown[0]}")
         if name in _PLAIN or name in _MIRRORED:
             return self._plain(name, args, kinds)
@@ -172,6 +175,14 @@ class _Builder:
         if name in _ON_DOUBLES and set(kinds) == {"double"}:
             return self._add(_ON_DOUBLES[name], "double", tuple(args))
         raise NotExpressible(name)
+
+    def _folded(self, name: str, node: dict[str, Any], place: int, literal: Step) -> int:
+        """A literal with its sign or type changed."""
+        if name == "Cast":
+            return self._cast(place, str(node["dataType"]), node)
+        if literal.type not in _WIDENS and not isinstance(literal.value, Decimal):
+            raise NotExpressible(f"minus {literal.type}")
+        return self._add("literal", literal.type, (), None if literal.value is None else -literal.value)
 
     def _plain(self, name: str, args: list[int], kinds: list[str]) -> int:
         if len(set(kinds)) > 1:
@@ -204,6 +215,10 @@ class _Builder:
         kind, text = str(node["dataType"]), node["value"]
         if kind == "void":
             return self._add("literal", "void")
+        if (
+            kind.startswith("decimal") and text is not None
+        ):  # how SQL reads 1.5; a double beside it makes it one
+            return self._add("literal", kind, (), Decimal(text))
         if kind not in _KNOWN:
             raise NotExpressible(f"a literal of type {kind}")
         return self._add("literal", kind, (), None if text is None else _parsed(kind, text))
@@ -247,7 +262,7 @@ def _parsed(kind: str, text: str) -> Any:
 def _recast(step: Step, wanted: str) -> Any:
     if step.value is None:
         return None
-    if step.type in _WIDENS and wanted in ("float", "double"):
+    if wanted in ("float", "double") and (step.type in _WIDENS or isinstance(step.value, Decimal)):
         return float(NUMPY[wanted](step.value))
     if (
         step.type in _WIDENS[:4]
