@@ -224,6 +224,7 @@ def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Wor
             lambda part: one_pass.assemble(spark, config, model, part, bound, of_part, specs),
             whole,
             *suites,
+            limit=config.quality.max_quarantined,
         )
 
     work_name = f"{session.code_digest()}-{references.bins_digest(specs)}"

@@ -30,6 +30,7 @@ from pipelines.records import InputFile
 from pipelines.scoring import WorkerState, merge_states
 from pipelines.screening import Screen
 from pipelines.source import SourceTable
+from pipelines.unit_watch import hopeless
 
 # Planning and starting a part takes about a second: at the 10 MB/s that a core reads of CSV, 3 % of its time.
 PART_BYTES = 512 << 20  # per core
@@ -60,6 +61,7 @@ class PartPass:
     whole: Pass
     input_plan: SuitePlan | None
     output_plan: SuitePlan | None
+    limit: float = 1.0
     name: str = "udf"
     reused: int = 0
     _accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -73,13 +75,30 @@ class PartPass:
         return self.whole.schema
 
     def run(self, staging: Staging) -> None:
-        """A pass for each part that no earlier attempt has committed."""
+        """A pass for each part that no earlier attempt has committed.
+
+        Raises:
+            DataRefused: so many rows were refused that the rest cannot change the verdict.
+        """
         for files in self.parts:
             folder = staging.units / part_id(files)
             if not (folder / _ACCOUNT).is_file():
                 self._run_part(staging, files, folder)
             else:
                 self.reused += json.loads((folder / _ACCOUNT).read_text())["read"]
+            self._refuse_hopeless(staging)
+
+    def _refuse_hopeless(self, staging: Staging) -> None:
+        """End where the rest cannot change the verdict; how many rows a CSV input has nobody knows before."""
+        done = [f for f in self._folders(staging) if (f / _ACCOUNT).is_file()]
+        if self.table.rows is None or len(done) == len(self.parts):
+            return
+        accounts = [json.loads((f / _ACCOUNT).read_text()) for f in done]
+        refused = sum(a["quarantined"] for a in accounts)
+        if refused > self.limit * self.table.rows:
+            schema = to_arrow_schema(screening.quarantine_schema(self.screen))
+            publish.collect_table(staging, "quarantine", self._files(staging, "quarantine"), schema)
+            raise hopeless(refused, sum(a["read"] for a in accounts), self.table.rows, self.limit)
 
     def measured(self, staging: Staging) -> Measured:
         accounts = [json.loads((f / _ACCOUNT).read_text()) for f in self._folders(staging)]
@@ -121,8 +140,9 @@ class PartPass:
         the_pass = self.make(self.table.only(files))
         the_pass.run(own)
         found = the_pass.measured(own)
-        the_pass.collect(own)
+        rows = the_pass.collect(own)
         account = {
+            "quarantined": rows["quarantine"],
             "read": found.read,
             "state": found.state.to_bytes().decode(),
             "input_counts": dict(found.input_counts),

@@ -14,6 +14,16 @@ from pipelines.scoring.units import Unit
 PERIOD = 0.5  # seconds between two looks
 
 
+def hopeless(refused: int, read: int, rows: int, limit: float) -> DataRefused:
+    """More than ``limit`` of all ``rows`` are refused already."""
+    return DataRefused(
+        f"{refused} rows were quarantined when {read} of {rows} were read, limit {limit:.2%} of all; the run was "
+        "stopped early.",
+        hint="Look at the quarantine, which is kept under refused/; correct the input or raise "
+        "quality.max_quarantined.",
+    )
+
+
 class Watch:
     """While the context is open, tells workers to stop once more than ``limit`` of all rows are refused."""
 
@@ -36,12 +46,7 @@ class Watch:
 
     def refusal(self) -> DataRefused:
         """What to tell of a hopeless run."""
-        return DataRefused(
-            f"{self.refused} rows were quarantined when {self.read} of {self._rows} were read, "
-            f"limit {self._limit:.2%} of all; the run was stopped early.",
-            hint="Look at the quarantine, which is kept under refused/; correct the input or raise "
-            "quality.max_quarantined.",
-        )
+        return hopeless(self.refused, self.read, self._rows, self._limit)
 
     def _look_on(self) -> None:
         while not self._over.wait(PERIOD):

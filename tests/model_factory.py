@@ -155,9 +155,7 @@ def score(spark: SparkSession, wanted: Config, folder: Path, suites: Any = (None
         )
 
 
-def _the_pass(
-    spark: SparkSession, wanted: Config, model: Any, table: Any, bound: Any, suites: Any
-) -> Pass:
+def _the_pass(spark: SparkSession, wanted: Config, model: Any, table: Any, bound: Any, suites: Any) -> Pass:
     parts = (spark, wanted, model, table, bound, suites, ())
     if ENGINE == "udf":
         return one_pass.assemble(*parts)

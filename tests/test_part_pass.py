@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 
 from pipelines import part_pass, run_batch
 from pipelines.config import Config
+from pipelines.errors import DataRefused
 from pipelines.part_pass import cut, part_id
 from pipelines.records import InputFile
 from tests.batch_factory import DAY, day_of, save_model, settings, suite
@@ -64,6 +65,20 @@ def configured(home: Path, model: Path, form: str) -> Config:
     quality = {"input": rules, "output": after, "max_quarantined": 0.5}
     tree = settings(home, model, source=source, quality=quality, scoring={"engine": "udf"})
     return Config.model_validate({**tree, "run_date": DAY})
+
+
+def test_a_run_in_parts_ends_when_the_rest_cannot_save_it(
+    spark: SparkSession, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_out(tmp_path, "parquet")
+    monkeypatch.setattr(part_pass, "PART_BYTES", 1)
+    config = configured(tmp_path, model, "parquet")
+    config = config.model_copy(
+        update={"quality": config.quality.model_copy(update={"max_quarantined": 0.005})}
+    )
+    with pytest.raises(DataRefused, match=r"2 rows were quarantined when 100 of 200 were read") as caught:
+        run_batch(config, spark)
+    assert pq.read_table(caught.value.record.paths["quarantine"]).num_rows == 2
 
 
 def rows(home: Path, table: str) -> list[dict[str, Any]]:

@@ -176,7 +176,8 @@ def test_each_row_meets_the_model_exactly_once_and_each_worker_loads_it_once(
     uri = save(
         Fussy(log=str(log)), tmp_path / "m", signature({"k": "double", "x": "double"}, {None: "double"})
     )
-    after = fake_suite(("small", F.col("prediction") < 20, True), ("odd", F.col("k").isin(list(range(1, 96, 2))), False))
+    odd = F.col("k").isin(list(range(1, 96, 2)))
+    after = fake_suite(("small", F.col("prediction") < 20, True), ("odd", odd, False))
     found = score(spark, config(uri, data), tmp_path, (None, after))
 
     calls = [line.split() for line in log.read_text().splitlines()]

@@ -50,7 +50,9 @@ def wasserstein_noise(reference: ColumnState, current: ColumnState, alpha: float
     x, f = knots(reference, current), np.concatenate([[0.0], pooled_shares_below(reference, current)])
     # Each interval stands for one point of F, where the bridge's variance is F (1 - F).
     middle = f if on_edges(reference, current) else np.clip((f + np.append(f[1:], 1.0)) / 2, 0.0, 1.0)
-    with np.errstate(over="ignore", invalid="ignore"):  # values near the largest double: then there is no bound
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # values near the largest double: then there is no bound
         deviation = np.diff(x) * np.sqrt(middle * (1 - middle))
     with np.errstate(divide="ignore", invalid="ignore"):
         odds = np.sqrt(middle / (1 - middle))
