@@ -92,9 +92,12 @@ def main(rows: int, columns: int, rounds: int, cores: int, kind: str, form: str,
     case = Case(spark, data, form, uri, names)
     contenders: dict[str, Callable[[], Any]] = {
         "spark_udf": lambda: _spark_udf(case),
-        "scoreline, no audit": lambda: _scoreline(case, "auto", audit=False),
-        "scoreline, audited": lambda: _scoreline(case, "auto", audit=True),
-        "scoreline, audited, Spark reads and writes": lambda: _scoreline(case, "udf", audit=True),
+        "scoreline, no audit": lambda: _scoreline(case, "auto"),
+        "scoreline, drift only": lambda: _scoreline(case, "auto", drift=True),
+        "scoreline, audited": lambda: _scoreline(case, "auto", drift=True, suites=True),
+        "scoreline, audited, Spark reads and writes": lambda: _scoreline(
+            case, "udf", drift=True, suites=True
+        ),
     }
     if form == "csv":  # there it is the only way
         contenders.popitem()
@@ -178,13 +181,13 @@ def _expect(kind: str, **kwargs: Any) -> dict[str, Any]:
     return {"type": kind, "kwargs": kwargs, "severity": "critical" if "values" in kind else "warning"}
 
 
-def _scoreline(case: Case, engine: str, audit: bool) -> None:
+def _scoreline(case: Case, engine: str, *, drift: bool = False, suites: bool = False) -> None:
     from pipelines.batch import run_batch
     from pipelines.config import Config
 
     out = HOME / "out"
     shutil.rmtree(out, ignore_errors=True)
-    quality = {"input": str(HOME / "input.json"), "output": str(HOME / "output.json")} if audit else {}
+    quality = {"input": str(HOME / "input.json"), "output": str(HOME / "output.json")} if suites else {}
     types = {"types": {"id": "bigint"}} if case.form == "csv" else {}
     config = Config.model_validate(
         {
@@ -193,7 +196,7 @@ def _scoreline(case: Case, engine: str, audit: bool) -> None:
             "model": {"uri": case.uri, "allow_pickle": True},
             "source": {"format": case.form, "path": str(case.data), "key": ["id"], **types},
             "quality": quality,
-            "drift": {"baseline": "model" if audit else "none"},
+            "drift": {"baseline": "model" if drift else "none"},
             "scoring": {"engine": engine},
             "sink": {"path": str(out)},
             "tracking_uri": f"sqlite:///{HOME}/mlflow.db",
