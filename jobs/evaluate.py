@@ -85,6 +85,10 @@ def command(line: TextIO, path: str, run_date: str, log_format: str, **options: 
         error.message = redact(error.message, form.secrets)
         log.error("%s", error, exc_info=traces and error.exit_code == 70)
         return _tell(line, _failure(error, run_date))
+    except Exception as error:  # ours: still one line on standard output
+        log.error("the evaluation could not begin: %s", type(error).__name__, exc_info=traces)
+        said = redact(f"{type(error).__name__}: {error}", form.secrets)
+        return _tell(line, _failure(ScorelineError(said, hint="The log has the stack trace."), run_date))
 
 
 if __name__ == "__main__":

@@ -99,7 +99,11 @@ def evaluate(
                 raise _not_published(place)
             own = session.session(f"scoreline-{config.name}") if spark is None else spark
             with session.settings(own, session.RUN_SETTINGS), session.described(own, config.name):
-                return _evaluate(attempt, place, own, committed, request, files)
+                try:
+                    return _evaluate(attempt, place, own, committed, request, files)
+                except KeyboardInterrupt:
+                    session.stop_jobs(own, config.name)
+                    raise
 
 
 def _not_published(place: publish.Slot) -> InputUnavailable:
@@ -126,7 +130,7 @@ def _evaluate(
         with attempt.stage("count"):
             counts = _counts(attempt, joined, request)
     finally:
-        joined.frame.unpersist()
+        joined.kept.unpersist()
     model_id = f"{of_run.model.get('name')}/{of_run.model.get('version')}"
     table = quality_metrics.quality_metrics(
         counts, joined.problem, run_date=attempt.config.run_date, model_id=model_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,9 +41,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Joined:
-    """Labelled predictions (``frame``), all predictions, and the account of all rows."""
+    """Labelled predictions (``frame``, a part of ``kept``, which stays on disk until it is unpersisted), all
+    predictions, and the account of all rows."""
 
     frame: DataFrame
+    kept: DataFrame
     predictions: DataFrame
     problem: Problem
     rows: Mapping[str, int]
@@ -57,7 +60,7 @@ def join(
     files: Sequence[InputFile],
     slices: Sequence[str],
 ) -> Joined:
-    """The newest label beside each prediction; the caller lets go of what is kept on disk (``frame.unpersist``).
+    """The newest label beside each prediction; the caller unpersists ``kept``.
 
     Args:
         predictions: as published.
@@ -90,18 +93,20 @@ def join(
     if kind == "double":  # a label that is no finite number says nothing
         typed = F.when(F.abs(typed) < float("inf"), typed)
     both = both.withColumn("label", typed).persist(StorageLevel.DISK_ONLY)
-    known = labels.counts(delivered, len(keys))
-    rows, said, conflicting = _account(both, known)
+    try:
+        rows, said, conflicting = _account(both, labels.counts(delivered, len(keys)))
+        if not rows["labelled"]:
+            raise InputUnavailable(
+                f"labels: none of {said['read']} row(s) is the label of a published prediction: {json.dumps(said)}.",
+                hint="Check that these are labels of this date, and the types of the key.",
+            )
+    except BaseException:
+        both.unpersist()
+        raise
     if conflicting:
         attempt.warn(f"labels: {conflicting} key(s) have several labels in one delivery; the greatest counts")
-    if not rows["labelled"]:
-        both.unpersist()
-        raise InputUnavailable(
-            f"labels: none of {said['read']} row(s) is the label of a published prediction: {json.dumps(said)}.",
-            hint="Check that these are labels of this date, and the types of the key.",
-        )
     frame = both.where(F.col(_HAS) & F.col("label").isNotNull())
-    return Joined(frame, predictions, problem, rows, said, conflicting)
+    return Joined(frame, both, predictions, problem, rows, said, conflicting)
 
 
 def _problem(types: Mapping[str, str], keys: Sequence[str], request: Request) -> Problem:
@@ -116,6 +121,11 @@ def _problem(types: Mapping[str, str], keys: Sequence[str], request: Request) ->
         raise ConfigInvalid(
             f"predictions: found {kind}, expected one value per row to compare with a label.",
             hint="Use a model whose signature has one output, with predict or predict_proba.",
+        )
+    if request.problem == "regression" and not re.match(r"(tiny|small|big)?int|float|double|decimal", kind):
+        raise ConfigInvalid(
+            f"--problem-type regression: found predictions of type {kind}, expected numbers.",
+            hint="Leave the option out.",
         )
     return request.problem or ("regression" if kind in _NUMBERS else "classification")
 

@@ -7,6 +7,7 @@ slices, and the ranks of probabilities are summed in one sorted stream per slice
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import Any
 
 from pyspark.errors import AnalysisException
@@ -131,33 +132,35 @@ def _of_probabilities(cut: DataFrame, classes: Sequence[Any]) -> tuple[Any, Any,
     order = F.array(*(F.lit(c) for c in classes)).cast(f"array<{dict(cut.dtypes)[LABEL]}>")
     index = F.array_position(order, F.col(LABEL)).cast("int")
     numbered = cut.withColumn("index", index)
-    return _losses(numbered), _bins(numbered, len(classes)), _ranks(numbered, classes)
+    losses, bins = _losses_and_bins(numbered, len(classes))
+    return losses, bins, _ranks(numbered, classes)
 
 
-def _losses(numbered: DataFrame) -> dict[Slice, float | None]:
-    """The sum of the logarithms; None where a label is none of the classes, as its probability is not known."""
+def _losses_and_bins(
+    numbered: DataFrame, width: int
+) -> tuple[dict[Slice, float | None], dict[Slice, dict[int, tuple[int, float, int]]]]:
+    """The sum of the logarithms (None where a label is none of the classes: nobody knows its probability), and the
+    bins of the calibration."""
     known = F.col("index") > 0
     likely = F.when(known, F.get(PROBABILITY, F.col("index") - 1))
     clipped = F.least(F.greatest(likely, F.lit(EPSILON)), F.lit(1 - EPSILON))
-    rows = numbered.groupBy(*_SLICE).agg(
-        F.sum(-F.ln(clipped)).alias("loss"), F.count_if(~known).alias("unknown")
-    )
-    return {_slice(r): None if r["unknown"] else r["loss"] for r in rows.collect()}
-
-
-def _bins(numbered: DataFrame, width: int) -> dict[Slice, dict[int, tuple[int, float, int]]]:
     if width == 2:
         confidence, right = F.get(PROBABILITY, F.lit(1)), F.col("index") == 2
     else:
         confidence, right = F.array_max(PROBABILITY), F.col(PREDICTION) == F.col(LABEL)
     number = F.least(F.greatest(F.ceil(confidence * BINS) - 1, F.lit(0)), F.lit(BINS - 1)).cast("int")
     rows = numbered.groupBy(*_SLICE, number.alias("bin")).agg(
-        F.count(F.lit(1)).alias("n"), F.sum(confidence).alias("total"), F.count_if(right).alias("right")
+        F.count(F.lit(1)).alias("n"),
+        F.sum(confidence).alias("total"),
+        F.count_if(right).alias("right"),
+        F.sum(F.when(known, -F.ln(clipped)).otherwise(float("nan"))).alias("loss"),
     )
-    found: dict[Slice, dict[int, tuple[int, float, int]]] = {}
-    for r in rows.collect():
-        found.setdefault(_slice(r), {})[r["bin"]] = (r["n"], r["total"], r["right"])
-    return found
+    losses: dict[Slice, float | None] = {}
+    bins: dict[Slice, dict[int, tuple[int, float, int]]] = {}
+    for r in sorted(rows.collect(), key=lambda r: r["bin"]):
+        losses[_slice(r)] = (losses.get(_slice(r)) or 0.0) + r["loss"]
+        bins.setdefault(_slice(r), {})[r["bin"]] = (r["n"], r["total"], r["right"])
+    return {part: None if isnan(loss or 0.0) else loss for part, loss in losses.items()}, bins
 
 
 def _ranks(numbered: DataFrame, classes: Sequence[Any]) -> dict[Slice, dict[Any, Ranks]]:
