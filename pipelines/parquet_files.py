@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -25,10 +25,12 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Footers:
-    """``schema``: the columns on which all files agree, in the first one's order."""
+    """``schema``: the columns on which all files agree, in the first one's order. ``legacy``: a file's writer may have
+    counted days by the calendar before 1582, which Spark translates."""
 
     schema: pa.Schema
     groups: tuple[RowGroup, ...]
+    legacy: bool = False
 
     @property
     def rows(self) -> int:
@@ -45,26 +47,34 @@ def check(files: Sequence[InputFile]) -> Footers:
     with ThreadPoolExecutor(8) as pool:
         footers = list(pool.map(_footer, files))
     first = footers[0][0]
-    for file, (schema, _) in zip(files[1:], footers[1:], strict=True):
+    for file, (schema, _, _) in zip(files[1:], footers[1:], strict=True):
         if differences := _differences(first, schema):
             raise ConfigInvalid(
                 f"{file.path}: differs from {files[0].path}: {'; '.join(differences)}.",
                 hint="Files of one run must have the same columns and types; run them apart or rewrite them.",
             )
-    return Footers(first, tuple(g for _, groups in footers for g in groups))
+    groups = tuple(g for _, parts, _ in footers for g in parts)
+    return Footers(first, groups, any(legacy for _, _, legacy in footers))
 
 
-def _footer(file: InputFile) -> tuple[pa.Schema, list[RowGroup]]:
+def _footer(file: InputFile) -> tuple[pa.Schema, list[RowGroup], bool]:
     try:
         metadata = pq.read_metadata(file.path)
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         parts = [RowGroup(file.path, i, g.num_rows, g.total_byte_size) for i, g in enumerate(groups)]
-        return metadata.schema.to_arrow_schema(), parts
+        return metadata.schema.to_arrow_schema(), parts, _legacy(metadata.metadata or {})
     except (pa.ArrowException, OSError) as error:
         size = "is empty (zero bytes)" if file.size == 0 else f"is not readable as Parquet ({error})"
         raise InputUnavailable(
             f"{file.path}: {size}.", hint="Write the file again, then run again."
         ) from error
+
+
+def _legacy(notes: Mapping[bytes, bytes]) -> bool:
+    """Whether Spark 2, or a later Spark told to write as Spark 2 did, has written the file."""
+    if b"org.apache.spark.legacyDateTime" in notes or b"org.apache.spark.legacyINT96" in notes:
+        return True
+    return notes.get(b"org.apache.spark.version", b"3").split(b".")[0] in (b"1", b"2")
 
 
 def _differences(first: pa.Schema, other: pa.Schema) -> list[str]:

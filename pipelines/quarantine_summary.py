@@ -40,7 +40,8 @@ def summary(
                 counts.update(found)
                 if rows := _wanted(reasons, found, shown)[: EXAMPLES - len(examples)]:
                     chosen = parquet.read_row_group(group).take(rows)
-                    examples += [_example(row) for row in chosen.to_pylist()]
+                    columns = {n: [_cell(v) for v in chosen.column(n)] for n in chosen.column_names}
+                    examples += [_example({n: c[i] for n, c in columns.items()}) for i in range(len(rows))]
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))), tuple(examples)
 
 
@@ -60,6 +61,16 @@ def _wanted(reasons: pa.ListArray, found: Mapping[str, int], shown: Counter[str]
                 wanted.append(place)
                 shown.update(reasons[place].as_py())
     return wanted
+
+
+def _cell(value: pa.Scalar) -> Any:
+    """A value as Python has it; a text that is no UTF-8, or a date beyond year 9999, as something readable."""
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        return value.cast(pa.binary()).as_py().decode("utf-8", "replace")
+    except (OverflowError, ValueError):
+        return str(value.cast(pa.int64() if value.type.bit_width == 64 else pa.int32()))
 
 
 def _example(row: Mapping[str, Any]) -> dict[str, Any]:

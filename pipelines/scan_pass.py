@@ -192,8 +192,15 @@ def _plain_footers(table: SourceTable, config: Config) -> Footers:
     if config.source.options:
         raise Unsuitable(f"source.options ({', '.join(config.source.options)}) are Spark's")
     found = {f.name: plain(f.type) for f in table.footers.schema}
+    folders = {p.partition("=")[0].casefold() for f in table.files for p in Path(f.path).parts if "=" in p}
     for field in table.schema.fields:
         kind = field.dataType.simpleString()
+        if field.name.casefold() in folders:
+            raise Unsuitable(f"column {field.name!r} is the name of a folder, too")
+        if "__CHAR_VARCHAR_TYPE_STRING" in field.metadata:
+            raise Unsuitable(f"column {field.name!r} is a char or varchar of Spark's")
+        if table.footers.legacy and kind in ("date", "timestamp", "timestamp_ntz"):
+            raise Unsuitable(f"column {field.name!r} counts its days by an older calendar")
         if field.name not in found:
             raise Unsuitable(f"column {field.name!r} comes from folder names")
         if not _same(kind, found[field.name]):

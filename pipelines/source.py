@@ -61,7 +61,7 @@ class SourceTable:
         paths, footers = {f.path for f in files}, self.footers
         if footers is not None:
             groups = tuple(g for g in footers.groups if g.path in paths)
-            footers = parquet_files.Footers(footers.schema, groups)
+            footers = parquet_files.Footers(footers.schema, groups, footers.legacy)
         rows = None if footers is None else footers.rows
         return replace(self, frame=self.load(files), files=tuple(files), rows=rows, footers=footers)
 

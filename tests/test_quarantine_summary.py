@@ -73,3 +73,27 @@ def test_every_reason_is_counted_exactly_and_shown_once_at_least(
     shown = Counter(reason for e in examples for reason in e["reasons"])
     assert all(shown[reason] >= min(PER_REASON, n) for reason, n in counts.items())
     assert len(examples) <= PER_REASON * len(counts)
+
+
+def test_a_cell_for_which_python_has_no_value_is_still_shown(tmp_path: Path) -> None:
+    broken = pa.array([b"\xff\xfe", b"ok"]).view(pa.string())
+    days = pa.array([2**31 - 1, 0], pa.int32()).view(pa.date32())
+    moments = pa.array([2**62, 0], pa.int64()).view(pa.timestamp("us"))
+    table = pa.table(
+        {
+            "text": broken,
+            "day": days,
+            "at": moments,
+            "raw_record": pa.nulls(2, pa.string()),
+            "source_file": ["f", "f"],
+            "stage": ["input", "input"],
+            "reasons": pa.array([["r"], ["r"]]),
+            "model_id": ["m/1", "m/1"],
+        }
+    )
+    pq.write_table(table, tmp_path / "q.parquet")
+    counts, examples = summary([tmp_path / "q.parquet"], set())
+    assert counts == {"r": 2}
+    assert examples[0]["row"]["text"] == "\ufffd\ufffd"
+    assert examples[0]["row"]["day"] == str(2**31 - 1)
+    assert examples[0]["row"]["at"] == str(2**62)

@@ -8,6 +8,7 @@ import sys
 import time
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -27,6 +28,7 @@ from pipelines.errors import ConfigInvalid, DataRefused, ModelFailed
 from pipelines.parquet_files import RowGroup
 from pipelines.scoring import units
 from pipelines.scoring.refusals import uri
+from pipelines.scoring.scan import _batches
 from pipelines.scoring.units import Piece, Unit
 from tests.batch_factory import DAY, content, save_model, settings, suite
 from tests.model_factory import save, signature
@@ -126,6 +128,77 @@ def test_what_pyarrow_reads_otherwise_is_left_to_spark(
         run_batch(configured(tmp_path, model, scoring={"engine": "scan"}), spark)
     record = run_batch(configured(tmp_path, model), spark)
     assert (record.spark["engine"], record.rows["scored"]) == ("udf", 9)
+
+
+def spark_wrote(table: pa.Table, **notes: str) -> pa.Table:
+    return table.replace_schema_metadata({f"org.apache.spark.{k}": v for k, v in notes.items()})
+
+
+@pytest.mark.parametrize(
+    ("notes", "engine"),
+    [
+        ({"version": "2.4.8"}, "udf"),
+        ({"version": "3.1.0", "legacyDateTime": ""}, "udf"),
+        ({"version": "4.1.4"}, "scan"),
+    ],
+)
+def test_days_of_an_older_calendar_are_left_to_spark(
+    spark: SparkSession, tmp_path: Path, model: Path, notes: dict[str, str], engine: str
+) -> None:
+    write(tmp_path, spark_wrote(pa.Table.from_pandas(frame(9), preserve_index=False), **notes))
+    assert run_batch(configured(tmp_path, model), spark).spark["engine"] == engine
+
+
+def test_a_folder_named_like_a_column_is_left_to_spark(
+    spark: SparkSession, tmp_path: Path, model: Path
+) -> None:
+    write(tmp_path, frame(9))
+    folder = tmp_path / "in" / DAY / "WORD=w1"
+    folder.mkdir()
+    (tmp_path / "in" / DAY / "0.parquet").rename(folder / "0.parquet")
+    for other in (tmp_path / "in" / DAY).glob("*.parquet"):
+        other.unlink()
+    assert run_batch(configured(tmp_path, model), spark).spark["engine"] == "udf"
+
+
+def test_names_and_literals_mean_what_they_mean_in_spark(
+    spark: SparkSession, tmp_path: Path, model: Path
+) -> None:
+    """Names in another case; a date for which Python has no word is Spark's."""
+    write(tmp_path, frame(9))
+    between = {
+        "column": "a",
+        "max_value": -99,
+        "row_condition": "ID > 9007199254740994",
+        "condition_parser": "spark",
+    }
+    rules = suite(tmp_path, "in", rule("column_values_to_be_between", "warning", **between))
+    record = run_batch(configured(tmp_path, model, quality={"input": rules}), spark)
+    assert record.spark["engine"] == "scan"
+    assert record.checks["input"]["failed"]
+    late = {**between, "row_condition": "day < DATE'10000-01-01'"}
+    rules = suite(tmp_path, "late", rule("column_values_to_be_between", "warning", **late))
+    record = run_batch(configured(tmp_path, model, quality={"input": rules}), spark, force=True)
+    assert record.spark["engine"] == "udf"
+
+
+def test_batches_of_long_texts_are_small_however_they_are_encoded(tmp_path: Path) -> None:
+    """A megabyte of dictionary can stand for gigabytes of text."""
+    texts = pa.DictionaryArray.from_arrays(
+        pa.array([0, 1] * 33_000, pa.int32()), pa.array(["x" * 34_000, "y" * 34_000])
+    )
+    plain = pa.array([f"z{i}" * 100 for i in range(66_000)])
+    for name, column in {"coded": texts, "plain": plain}.items():
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table({"t": column}), path)
+        metadata = pq.read_metadata(path).row_group(0)
+        task = SimpleNamespace(schema=pa.schema([("t", pa.string())]))
+        piece = Piece(str(path), (0,), metadata.num_rows, metadata.total_byte_size)
+        rows = 0
+        for batch in _batches(task, piece):  # type: ignore[arg-type]
+            assert batch["t"].nbytes < 64 << 20
+            rows += len(batch["t"])
+        assert rows == 66_000
 
 
 def test_a_rule_that_only_spark_can_ask_is_left_to_spark(

@@ -174,7 +174,8 @@ class Account:
     def _refuse_hopeless(self, isolated: int, rows: int, error: Exception) -> None:
         """Half a big batch, or all of what the task has seen so far: that is no longer about single rows."""
         all_so_far = isolated == rows > 1 and not self.state.predicted
-        if all_so_far or isolated > min(ISOLATED_PER_BATCH, max(ISOLATED_ANYWAY, rows // 2)):
+        most = ISOLATED_PER_BATCH * max(1, rows // 10_000)  # Spark's batches have 10,000 rows, others more
+        if all_so_far or isolated > min(most, max(ISOLATED_ANYWAY, rows // 2)):
             raise self._failure(
                 f"the model raises on {isolated} or more rows of a batch of {rows}: {_reason(error)}"
             ) from self._cause(error)

@@ -12,7 +12,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +54,20 @@ def cut(groups: Iterable[Any]) -> tuple[Unit, ...]:
     target = min(max(sum(g.bytes for g in groups) // _PARTS, _SMALLEST), _LARGEST)
     units: list[Unit] = []
     waiting: list[Any] = []
+    size = 0
     for group in groups:
         waiting.append(group)
-        if sum(g.bytes for g in waiting) >= target:
+        size += group.bytes
+        if size >= target:
             units.append(_unit(waiting))
-            waiting = []
+            waiting, size = [], 0
     return (*units, _unit(waiting)) if waiting else tuple(units)
 
 
 def _unit(groups: Sequence[Any]) -> Unit:
     pieces = []
-    for path in dict.fromkeys(g.path for g in groups):
-        mine = [g for g in groups if g.path == path]
+    for path, members in groupby(groups, lambda g: g.path):
+        mine = list(members)
         numbers = tuple(g.number for g in mine)
         pieces.append(Piece(path, numbers, sum(g.rows for g in mine), sum(g.bytes for g in mine)))
     text = json.dumps([asdict(p) for p in pieces])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -50,7 +50,7 @@ class Compiled:
 
 def compile_columns(frame: DataFrame, columns: Sequence[Column]) -> Compiled:
     """Compile columns over ``frame``; nothing is run."""
-    return _compiled([_first_child(tree) for tree in _trees(frame, columns, "projectList")])
+    return _compiled(frame, [_first_child(tree) for tree in _trees(frame, columns, "projectList")])
 
 
 def compile_aggregates(
@@ -64,7 +64,7 @@ def compile_aggregates(
         inner.append(tree[3:])
         found.append(_FUNCTIONS[_name(function)] if plain else None)
         problems += [] if plain else [f"aggregate {_name(function)}"]
-    compiled = _compiled(inner)
+    compiled = _compiled(frame, inner)
     steps, roots = compiled.program.steps, compiled.program.roots
     kept: list[int] = []
     places: list[int | None] = []
@@ -100,15 +100,15 @@ def _name(node: dict[str, Any]) -> str:
     return str(node.get("class", "unknown")).rpartition(".")[2]
 
 
-def _compiled(trees: Sequence[list[dict[str, Any]]]) -> Compiled:
-    builder = _Builder()
+def _compiled(frame: DataFrame, trees: Sequence[list[dict[str, Any]]]) -> Compiled:
+    builder = _Builder({n.casefold(): n for n in frame.columns})
     places: list[int | None] = []
     roots: list[int] = []
     problems = []
     for tree in trees:
         try:
             root = builder.build(tree)
-        except NotExpressible as error:
+        except (NotExpressible, ValueError, OverflowError) as error:  # dates that Python has no word for
             problems.append(str(error))
             places.append(None)
         else:
@@ -122,7 +122,8 @@ def _compiled(trees: Sequence[list[dict[str, Any]]]) -> Compiled:
 class _Builder:
     """Steps with each distinct operation once."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._names = names  # by their folded form: a query may write them in another case
         self.steps: list[Step] = []
         self._places: dict[Any, int] = {}
         self._guards = 0  # branches of CASE around the node that is being read
@@ -143,7 +144,8 @@ class _Builder:
         node = tree[at]
         name = _name(node)
         if name == "AttributeReference":
-            return self._add("column", str(node["dataType"]), (), node["name"]), at + 1
+            name = self._names.get(node["name"].casefold(), node["name"])
+            return self._add("column", str(node["dataType"]), (), name), at + 1
         if name == "Literal":
             return self._literal(node), at + 1
         self._guards += name == "CaseWhen"
@@ -152,6 +154,8 @@ class _Builder:
             place, following = self._node(tree, following)
             args.append(place)
         self._guards -= name == "CaseWhen"
+        if name == "Cast" and self.steps[args[0]].type == str(node["dataType"]):
+            return args[0], following
         return self._operation(name, node, args), following
 
     def _operation(self, name: str, node: dict[str, Any], args: list[int]) -> int:
