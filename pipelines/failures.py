@@ -37,14 +37,27 @@ def explained() -> Iterator[None]:
         yield
     except ScorelineError:
         raise
-    except (PySparkException, Py4JError) as error:
-        raise _of_spark(str(error)) from error
-    except OSError as error:
-        if error.strerror in _NO_ROOM:
-            raise SinkUnwritable(str(error), hint="Make room on the disk, then run again.") from error
-        raise _ours(error) from error
     except Exception as error:
-        raise _ours(error) from error
+        if interrupt := _interrupt(error):
+            raise interrupt from error
+        raise _told(error) from error
+
+
+def _interrupt(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The interrupt in whose handling a library stumbled."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return error
+        error = error.__context__
+    return None
+
+
+def _told(error: Exception) -> ScorelineError:
+    if isinstance(error, (PySparkException, Py4JError)):
+        return _of_spark(str(error))
+    if isinstance(error, OSError) and error.strerror in _NO_ROOM:
+        return SinkUnwritable(str(error), hint="Make room on the disk, then run again.")
+    return _ours(error)
 
 
 def _ours(error: Exception) -> ScorelineError:

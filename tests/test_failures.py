@@ -85,3 +85,15 @@ def test_a_fault_of_ours_keeps_its_cause():
         1 / 0  # noqa: B018 - the error is the point
     assert caught.value.exit_code == 70
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def stumbling() -> None:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        raise OSError(107, "Transport endpoint is not connected")  # noqa: B904 - as py4j does
+
+
+def test_an_interrupt_on_which_a_library_stumbles_is_still_an_interrupt() -> None:
+    with pytest.raises(KeyboardInterrupt), explained():
+        stumbling()

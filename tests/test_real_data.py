@@ -24,7 +24,7 @@ from pyspark.sql import functions as F
 
 from pipelines import failures, run_batch, source
 from pipelines.config import Config, Source
-from pipelines.errors import InvariantBroken, ScorelineError
+from pipelines.errors import InputUnavailable, InvariantBroken, ScorelineError
 from pipelines.records import RunRecord
 from pipelines.rules import broken_any
 from pipelines.session import RUN_SETTINGS, settings
@@ -63,12 +63,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(spark: SparkSession, home: Path) -> Run:
-    def call(name: str, model: Any, features: pd.DataFrame, **given: Any) -> Done:
+    def call(name: str, model: Any, features: pd.DataFrame, engine: str = "auto", **given: Any) -> Done:
         config = Config.model_validate(
             {
                 "name": name,
                 "model": {"uri": saved(home / f"{name}-model", model, features)},
                 "source": {"format": "csv", **given},
+                "scoring": {"engine": engine},
                 "quality": {"max_quarantined": 0.2},
                 "drift": {"baseline": "none"},
                 "sink": {"path": str(home / "out")},
@@ -331,15 +332,22 @@ def read_fully(spark: SparkSession, file: Path) -> int:
         return table.rows or 0
 
 
-def test_a_parquet_file_that_promises_more_rows_than_it_gives_stops_the_run(run: Run, home: Path) -> None:
+@pytest.mark.parametrize(
+    ("engine", "error", "words"),
+    [
+        ("udf", InvariantBroken, r"rows do not add up: 0 scored .* files' own count: 25"),
+        ("scan", InputUnavailable, rf"cannot read .*{LOSES_ROWS}: .*corrupt"),
+    ],
+)
+def test_a_parquet_file_that_promises_more_rows_than_it_gives_stops_the_run(
+    run: Run, home: Path, engine: str, error: type[ScorelineError], words: str
+) -> None:
     from sklearn.dummy import DummyClassifier
 
     features = pd.DataFrame({"absent": [None, 1.0]})
     model = DummyClassifier(strategy="constant", constant=1).fit(features, [0, 1])
     file = DATA / "nasty" / "parquet" / LOSES_ROWS
-    with pytest.raises(
-        InvariantBroken, match=r"rows do not add up: 0 scored .* files' own count: 25"
-    ) as caught:
-        run("promises", model, features, path=str(file), format="parquet")
-    assert caught.value.exit_code == 70
-    assert not list((home / "out" / "promises").glob("predictions/**/*.parquet"))
+    name = f"promises-{engine}"
+    with pytest.raises(error, match=words):
+        run(name, model, features, engine=engine, path=str(file), format="parquet")
+    assert not list((home / "out" / name).glob("predictions/**/*.parquet"))

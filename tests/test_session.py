@@ -101,7 +101,7 @@ def test_an_interrupt_cancels_the_jobs_of_a_block_and_leaves_the_session_usable(
     with session.described(spark, "slow"):
         thread = threading.Thread(target=interrupt_once_it_runs)
         thread.start()
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises((KeyboardInterrupt, OSError)):  # py4j may stumble while it handles the first
             # a write, as in a run; collect would speak to the interrupted JVM once more on its way out
             spark.range(1).mapInArrow(sleepily, "id bigint").write.format("noop").mode("overwrite").save()
         caught.set()
