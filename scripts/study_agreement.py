@@ -60,7 +60,7 @@ def main(data: Path) -> None:
     theirs = {tool: _asked(tool) for tool in TOOLS}
     rows = [row for pair in given for row in _rows(pair, theirs)]
     study = {"rows": rows, "months": _months(data), "versions": {t: pins[0] for t, pins in TOOLS.items()}}
-    DOCS.joinpath("drift-agreement.json").write_text(json.dumps(study, indent=1) + "\n")
+    DOCS.joinpath("drift-agreement.json").write_text(json.dumps(study) + "\n")
     figures = study | {"sources": SOURCES, "exact": _exact(rows), "explained": _explained(rows)}
     DOCS.joinpath("drift-agreement.md").write_text(page(TEMPLATE, figures))
 
