@@ -73,6 +73,7 @@ def metrics(
     attempt.facts["peak_worker_rss_mb"] = round(state.peak_rss_mb, 1)
     attempt.facts["spark"] = {
         "engine": the_pass.name,
+        **({"engine_reason": why} if (why := attempt.detail.get("not_scanned")) else {}),
         "resumed_rows": the_pass.reused,
         "workers": len(state.workers),
         "model_loads": len(state.loads),

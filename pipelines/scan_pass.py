@@ -84,7 +84,7 @@ class ScanPass:
         if not todo:
             return
         planned = units.tasks(todo, self.spark.sparkContext.defaultParallelism)
-        task = _in_folder(self.task, folder)
+        task = replace(self.task, folder=str(folder))
         scored = functools.partial(scoring.scan_units, task, planned, scoring.ship(self.spark, self.payload))
         frame = self.spark.range(0, len(planned), 1, len(planned)).mapInArrow(scored, "unit string")
         with Watch(folder, self.parts, self.limit) as watch:
@@ -131,10 +131,6 @@ class ScanPass:
 
 def _named(plan: SuitePlan | None, totals: Totals) -> dict[str, Any]:
     return dict(zip(plan.aggregates, totals.results(), strict=True)) if plan else {}
-
-
-def _in_folder(task: ScanTask, folder: Path) -> ScanTask:
-    return replace(task, folder=str(folder))
 
 
 def assemble(

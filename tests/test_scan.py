@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import sys
 import time
 from decimal import Decimal
@@ -128,6 +129,7 @@ def test_what_pyarrow_reads_otherwise_is_left_to_spark(
         run_batch(configured(tmp_path, model, scoring={"engine": "scan"}), spark)
     record = run_batch(configured(tmp_path, model), spark)
     assert (record.spark["engine"], record.rows["scored"]) == ("udf", 9)
+    assert re.search(reason, record.spark["engine_reason"])
 
 
 def spark_wrote(table: pa.Table, **notes: str) -> pa.Table:

@@ -50,7 +50,7 @@ class Compiled:
 
 def compile_columns(frame: DataFrame, columns: Sequence[Column]) -> Compiled:
     """Compile columns over ``frame``; nothing is run."""
-    return _compiled(frame, [_first_child(tree) for tree in _trees(frame, columns, "projectList")])
+    return _compiled(frame, [tree[1:] for tree in _trees(frame, columns, "projectList")])
 
 
 def compile_aggregates(
@@ -90,10 +90,6 @@ def _trees(frame: DataFrame, columns: Sequence[Column], field: str) -> list[list
     return json.loads(plan._jdf.queryExecution().analyzed().toJSON())[0].get(field) or [[{}, {}]] * len(
         columns
     )
-
-
-def _first_child(tree: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return tree[1:]
 
 
 def _name(node: dict[str, Any]) -> str:
@@ -150,7 +146,7 @@ class _Builder:
             return self._literal(node), at + 1
         self._guards += name == "CaseWhen"
         args, following = [], at + 1
-        for _ in range(node["num-children"]):
+        for _ in range(node.get("num-children", 0)):
             place, following = self._node(tree, following)
             args.append(place)
         self._guards -= name == "CaseWhen"
