@@ -16,7 +16,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,13 +61,16 @@ class Browser:
     def open(self, page: Path | str, *, width: int = 1100, height: int = 800, dark: bool = False) -> None:
         """Show a page and wait until it is loaded."""
         self.look(width, height, dark=dark)
+        self.call("Page.navigate", url="about:blank")  # the same page at another heading would not be loaded again
         self.events.clear()
-        self.call(
-            "Page.navigate", url="about:blank"
-        )  # the same page at another heading would not be loaded again
-        self.events.clear()
-        self.call("Page.navigate", url=page.absolute().as_uri() if isinstance(page, Path) else page)
-        self.wait_for("Page.loadEventFired")
+        address = page.absolute().as_uri() if isinstance(page, Path) else page
+        loader = self.call("Page.navigate", url=address)["loaderId"]
+        # By its loader: the blank page's own load event may still be on its way.
+        self._until(
+            lambda name, params: name == "Page.lifecycleEvent"
+            and params["name"] == "load"
+            and params["loaderId"] == loader
+        )
 
     def look(self, width: int, height: int, *, dark: bool = False, medium: str = "") -> None:
         """Change the size of the window, the colour scheme and the medium (``print``)."""
@@ -81,8 +84,7 @@ class Browser:
 
     def wait_for(self, method: str) -> None:
         """Until the page has sent such an event."""
-        while not any(name == method for name, _ in self.events):
-            self._note(self._next())
+        self._until(lambda name, _: name == method)
 
     def evaluate(self, script: str) -> Any:
         """The value of a JavaScript expression, as plain data."""
@@ -110,6 +112,10 @@ class Browser:
     def screenshot(self, target: Path) -> None:
         """The window as PNG."""
         target.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+
+    def _until(self, wanted: Callable[[str, dict[str, Any]], bool]) -> None:
+        while not any(wanted(name, params) for name, params in self.events):
+            self._note(self._next())
 
     def _note(self, message: dict[str, Any]) -> None:
         if "method" in message:
@@ -173,4 +179,5 @@ def _first_tab(chromium: Browser) -> Browser:
     chromium._session = attached["sessionId"]
     for domain in _DOMAINS:
         chromium.call(f"{domain}.enable")
+    chromium.call("Page.setLifecycleEventsEnabled", enabled=True)
     return chromium
