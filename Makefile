@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup setup-dev run-batch test test-faults test-all lint format bench study-drift study-agreement lock clean
+.PHONY: help python setup setup-dev run-batch test test-faults test-platforms test-all lint format bench study-drift study-agreement lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
@@ -35,11 +35,14 @@ setup-dev: python
 run-batch: setup ## train and register a demo model, then run the batch job on demo data
 	@$(PY) -m scripts.demo
 
-test: setup-dev ## run the tests (without faults and scale)
-	$(PY) -m pytest -m "not faults and not scale"
+test: setup-dev ## run the tests (without faults, platforms and scale)
+	$(PY) -m pytest -m "not faults and not platforms and not scale"
 
 test-faults: setup-dev ## run the tests that kill, fill and corrupt things
 	$(PY) -m pytest -m faults
+
+test-platforms: setup-dev ## run the tests on other platforms: servers, clusters, packages
+	$(PY) -m pytest -m platforms
 
 test-all: setup-dev ## run all tests, those at scale included
 	$(PY) -m pytest
