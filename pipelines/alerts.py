@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 from pipelines import ledger, notify, retrain
 from pipelines.attempt import Attempt
 from pipelines.records import RetrainEvent, RunRecord
+from pipelines.storage import AnyPath
 
 
-def event(attempt: Attempt, root: Path, status: str) -> RetrainEvent | None:
+def event(attempt: Attempt, root: AnyPath, status: str) -> RetrainEvent | None:
     """The retraining event that this run gives cause for; it stands on the run's page and in its record."""
     history = (*ledger.history(root), attempt.record(status))
     found = retrain.decide(attempt.config.retrain, history)

@@ -26,6 +26,7 @@ from pipelines import (
     scan_pass,
     session,
     source,
+    storage,
 )
 from pipelines.attempt import Attempt
 from pipelines.config import Config
@@ -113,6 +114,7 @@ def _publish_once(
     attempt: Attempt, place: publish.Slot, spark: SparkSession | None, force: bool
 ) -> RunRecord:
     incremental_run = attempt.config.source.incremental
+    spark = _reaching(attempt, spark)
     with publish.lock(place), publish.lock(place, every_date=True) if incremental_run else nullcontext():
         committed = publish.recover(place, force)
         if committed and not force:
@@ -137,6 +139,7 @@ def _publish_once(
 
 
 def _dry_run(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, force: bool) -> RunRecord:
+    spark = _reaching(attempt, spark)
     work = _resolve(attempt, place)
     if not work.files:
         return attempt.record("dry_run")
@@ -170,6 +173,12 @@ def _new(attempt: Attempt, place: publish.Slot, files: tuple[InputFile, ...]) ->
     if not new.files:
         attempt.warn(f"source: nothing new, all {new.known} file(s) have been scored for earlier dates")
     return new.files
+
+
+def _reaching(attempt: Attempt, spark: SparkSession | None) -> SparkSession | None:
+    """The session, which must be there before the first look at a store that only Spark reaches."""
+    config = attempt.config
+    return _start(attempt, spark) if storage.is_remote(config.source.path, config.sink.path) else spark
 
 
 def _start(attempt: Attempt, spark: SparkSession | None) -> SparkSession:

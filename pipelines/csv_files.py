@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
+from pipelines import storage
 from pipelines.errors import ConfigInvalid, InputUnavailable
 from pipelines.records import InputFile
 
@@ -157,7 +158,7 @@ def unfinished(files: Sequence[InputFile]) -> list[str]:
 
 
 def _ends_line(path: str) -> bool:
-    with open(path, "rb") as file:
+    with storage.opened(path) as file:
         file.seek(-min(4, file.seek(0, io.SEEK_END)), io.SEEK_END)
         return file.read().rstrip(b"\0")[-1:] in (b"\n", b"\r")
 
@@ -240,8 +241,10 @@ def _decoded(raw: IO[bytes], options: Mapping[str, str]) -> io.TextIOWrapper:
 
 
 def _open(path: str) -> IO[bytes]:
-    opener: Callable[..., Any] = next((o for end, o in _OPENERS.items() if path.endswith(end)), open)
-    return cast("IO[bytes]", opener(path, "rb"))
+    opener = next((o for end, o in _OPENERS.items() if path.endswith(end)), None)
+    if opener is None:
+        return storage.opened(path)
+    return cast("IO[bytes]", opener(storage.opened(path) if storage.is_remote(path) else path, "rb"))
 
 
 @contextmanager

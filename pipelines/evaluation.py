@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +24,7 @@ from pipelines import (
     quality_metrics,
     report,
     session,
+    storage,
     tracking,
 )
 from pipelines.attempt import Attempt
@@ -34,6 +34,7 @@ from pipelines.errors import ConfigInvalid, InputUnavailable
 from pipelines.labelled import Joined, Request, join
 from pipelines.records import InputFile, RunRecord, plain
 from pipelines.redaction import mask
+from pipelines.storage import AnyPath
 
 log = logging.getLogger("scoreline")
 TABLE = "quality_metrics"
@@ -122,7 +123,7 @@ def _evaluate(
     files: Sequence[InputFile],
 ) -> Evaluation:
     of_run = RunRecord.from_dict(committed["record"])
-    predictions = spark.read.parquet(labels.literal(str(place.live("predictions"))))
+    predictions = spark.read.parquet(storage.literal(str(place.live("predictions"))))
     with attempt.stage("join"):
         usable, skipped = quality_counts.usable_slices(predictions, attempt.config.drift.slices)
         joined = join(attempt, predictions, request, files, usable)
@@ -197,7 +198,7 @@ def _tell(
     of_run: RunRecord,
     quality: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
-) -> Path:
+) -> AnyPath:
     """The ledger, the run's page, the index and MLflow; what cannot be told is a warning, as the table is there."""
     path = place.root / "reports" / f"run_date={place.date}" / f"{of_run.run_id}.html"
     records = [r for r in ledger.history(place.root) if r.status == "published" and r.run_id == of_run.run_id]
@@ -207,9 +208,9 @@ def _tell(
         if records:
             ledger.write(place.root, record)
         page = mask(report.with_quality(path.read_text("utf-8"), record, rows), attempt.config.secrets)
-        ledger.put(path, page.encode())
+        storage.replace(path, page.encode())
         index = report.render_index(ledger.history(place.root)).encode()
-        ledger.put(place.root / "reports" / "index.html", index)
+        storage.replace(place.root / "reports" / "index.html", index)
     except Exception as error:  # the table is current: a page that fails changes no exit code
         attempt.warn(f"the page could not be updated: {type(error).__name__}: {error}")
     figures = {**quality["figures"], "labelled": float(quality["rows"]["labelled"])}

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import drift as statistics
 from pipelines import expectations as suites
-from pipelines import passes, run_figures, scoring
+from pipelines import passes, run_figures, scoring, storage
 from pipelines.attempt import Attempt
 from pipelines.config import Config
 from pipelines.errors import DataRefused, DriftBlocked, InputUnavailable, InvariantBroken
@@ -135,7 +135,7 @@ def expectations(
 def _predictions(the_pass: Pass, staging: Staging, spark: SparkSession) -> DataFrame:
     """The staged predictions, for expectations that the pass could not measure; declared, nothing is read."""
     schema = the_pass.schema
-    return spark.read.schema(schema).parquet(f"file://{staging.table('predictions')}")
+    return spark.read.schema(schema).parquet(storage.uri(staging.table("predictions")))
 
 
 def _summary(plan: SuitePlan, verdict: Any) -> dict[str, Any]:

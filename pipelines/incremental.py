@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from pipelines import storage
 from pipelines.records import InputFile
+from pipelines.storage import AnyPath
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class New:
     changed: tuple[str, ...]
 
 
-def unscored(root: Path, date: str, files: Sequence[InputFile]) -> New:
+def unscored(root: AnyPath, date: str, files: Sequence[InputFile]) -> New:
     """What is new to the pipeline at ``root``, apart from what ``date`` itself has published: that is scored anew
     where the date is published again."""
     seen = scored(root, date)
@@ -32,11 +33,11 @@ def unscored(root: Path, date: str, files: Sequence[InputFile]) -> New:
     return New(fresh, len(files) - len(fresh), tuple(f.path for f in fresh if f.path in paths))
 
 
-def scored(root: Path, but: str) -> set[InputFile]:
+def scored(root: AnyPath, but: str) -> set[InputFile]:
     """The files of all published dates except ``but``."""
     found: set[InputFile] = set()
-    for folder in (root / "_control" / "commits").glob("run_date=*"):
-        commits = sorted(folder.glob("[0-9]*.json"))
+    for folder in storage.found(root / "_control" / "commits", "run_date=*"):
+        commits = storage.found(folder, "[0-9]*.json")
         if commits and folder.name != f"run_date={but}":
             record = json.loads(commits[-1].read_text("utf-8"))
             found |= {InputFile(*f) for f in record.get("files", ())}

@@ -17,7 +17,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
-from pipelines import csv_files, csv_records
+from pipelines import csv_files, csv_records, storage
 from pipelines.errors import ConfigInvalid, InputUnavailable
 from pipelines.records import InputFile
 from pipelines.rules import column, never_null
@@ -130,7 +130,7 @@ def _layout(file: InputFile, wanted: Wanted) -> tuple[tuple[str, str], ...]:
 def _read(
     spark: SparkSession, files: Sequence[InputFile], layout: tuple[tuple[str, str], ...], wanted: Wanted
 ) -> DataFrame:
-    paths = [literal(f.path) for f in files]
+    paths = [storage.literal(f.path) for f in files]
     if any(kind == "csv" for _, kind in layout):
         schema = StructType([StructField(n, StringType()) for n, _ in layout])
         frame = csv_records.read(spark, files, paths, schema, _OPTIONS)
@@ -148,11 +148,6 @@ def _read(
     time = _moment(column(wanted.time), types[wanted.time]) if wanted.time else F.lit(None).cast("double")
     label = column(wanted.label).cast("string").alias(LABEL)
     return frame.select(*keys, label, time.alias(_TIME), malformed.alias(_MALFORMED), csv_records.FILE)
-
-
-def literal(path: str) -> str:
-    """A path as Spark takes it: it would read brackets, braces and stars as patterns."""
-    return "file://" + re.sub(r"([\\\[\]{}*?])", r"\\\1", path)
 
 
 def _moment(value: Column, kind: str) -> Column:

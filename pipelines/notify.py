@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipelines import ledger
+from pipelines import storage
 from pipelines.config import Config
 from pipelines.config_alerts import Command, Webhook
 from pipelines.records import NotifyOutcome, RetrainEvent, RunRecord
@@ -210,7 +210,7 @@ def _run(command: Command, body: Mapping[str, Any]) -> tuple[int, str | None]:
 
 
 def _put(path: Path, body: Mapping[str, Any]) -> tuple[int, str | None]:
-    ledger.put(path, json.dumps(body, indent=1).encode())
+    storage.replace(path, json.dumps(body, indent=1).encode())
     return 1, None
 
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
-from pipelines import publish, scoring, screening
+from pipelines import publish, scoring, screening, storage
 from pipelines.binding import Binding, spark_type
 from pipelines.config import Config
 from pipelines.errors import InvariantBroken
@@ -65,18 +64,18 @@ class OnePass:
             staging.written / f"{screening.OUTCOME}={outcome}"
             for outcome in (screening.SCORED, screening.QUARANTINED)
         )
-        files = sorted(scored.rglob("*.parquet"))
+        files = storage.found(scored, "**/*.parquet")
         counts = {
             "predictions": publish.collect_table(staging, "predictions", files, to_arrow_schema(self.schema))
         }
-        source = f"file://{packed}" if packed.is_dir() else None
+        source = storage.uri(packed) if packed.is_dir() else None
         unpacked = staging.folder / "unpacked"
         quarantine = screening.unpack(self.frame.sparkSession, source, self.screen, self.model_id)
         if source:
-            quarantine.write.mode("error").parquet(f"file://{unpacked}")
-        files, schema = sorted(unpacked.rglob("*.parquet")), to_arrow_schema(quarantine.schema)
+            quarantine.write.mode("error").parquet(storage.uri(unpacked))
+        files, schema = storage.found(unpacked, "**/*.parquet"), to_arrow_schema(quarantine.schema)
         counts["quarantine"] = publish.collect_table(staging, "quarantine", files, schema)
-        expected = sum(pq.read_metadata(f).num_rows for f in packed.rglob("*.parquet"))
+        expected = sum(publish.footer_rows(f) for f in storage.found(packed, "**/*.parquet"))
         if counts["quarantine"] != expected:
             raise InvariantBroken(
                 f"{expected} rows were quarantined but {counts['quarantine']} unpacked.",

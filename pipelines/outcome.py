@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 from pipelines import (
@@ -16,6 +15,7 @@ from pipelines import (
     quarantine_summary,
     report,
     run_figures,
+    storage,
     tracking,
 )
 from pipelines import drift as statistics
@@ -26,6 +26,7 @@ from pipelines.profiles import TableProfile
 from pipelines.publish import Slot, Staging
 from pipelines.records import ResolvedModel, RunDetail, RunRecord
 from pipelines.redaction import mask
+from pipelines.storage import AnyPath
 
 log = logging.getLogger("scoreline")
 _STATUS: Mapping[type, str] = {DataRefused: "refused", DriftBlocked: "blocked"}
@@ -99,7 +100,7 @@ def decide(attempt: Attempt, place: Slot, measured: Measured) -> RunRecord:
     run_id, profile = attempt.facts["run_id"], measured.state.profile
     if profile is not None:
         with publish.writing(place.root):
-            ledger.put(ledger.profile_path(place.root, place.date, run_id), profile.to_bytes())
+            storage.replace(ledger.profile_path(place.root, place.date, run_id), profile.to_bytes())
     tables = {t: str(place.live(t)) for t in publish.TABLES}
     attempt.facts["paths"] = {**tables, "report": str(_page_path(place, run_id))}
     alert = attempt.facts["drift"]["status"] == "drift" and attempt.config.drift.on_drift == "alert"
@@ -173,7 +174,7 @@ def failed(attempt: Attempt, place: Slot, error: ScorelineError | Stopped, dry_r
         return record
 
 
-def _page_path(place: Slot, run_id: str, attempt: Attempt | None = None) -> Path:
+def _page_path(place: Slot, run_id: str, attempt: Attempt | None = None) -> AnyPath:
     """A published run's page by its run; a failed attempt's by its time, so that it never hides the other."""
     stamp = "" if attempt is None else "-" + attempt.started_at.replace(":", "").replace("-", "")[:15]
     return place.root / "reports" / f"run_date={place.date}" / f"{run_id}{stamp}.html"
@@ -197,7 +198,7 @@ def _write_page(attempt: Attempt, place: Slot, record: RunRecord, failed: Attemp
     )
     detail = attempt.masking.detail(seen, attempt.detail.get("rules", ()))
     page = mask(report.render_run(detail, ledger.history(place.root)), attempt.config.secrets)
-    ledger.put(_page_path(place, record.run_id, failed), page.encode())
+    storage.replace(_page_path(place, record.run_id, failed), page.encode())
     return page
 
 
@@ -206,5 +207,5 @@ def _close(attempt: Attempt, place: Slot, record: RunRecord) -> RunRecord:
     with publish.writing(place.root):
         ledger.write(place.root, record)
         index = report.render_index(ledger.history(place.root)).encode()
-        ledger.put(place.root / "reports" / "index.html", index)
+        storage.replace(place.root / "reports" / "index.html", index)
     return record

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines import storage
 from pipelines.errors import ConfigInvalid, InputUnavailable
 from pipelines.records import InputFile
 
@@ -59,7 +60,8 @@ def check(files: Sequence[InputFile]) -> Footers:
 
 def _footer(file: InputFile) -> tuple[pa.Schema, list[RowGroup], bool]:
     try:
-        metadata = pq.read_metadata(file.path)
+        with storage.opened(file.path) as raw:
+            metadata = pq.read_metadata(raw)
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         parts = [RowGroup(file.path, i, g.num_rows, g.total_byte_size) for i, g in enumerate(groups)]
         return metadata.schema.to_arrow_schema(), parts, _legacy(metadata.metadata or {})

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
-from pipelines import passes, publish, screening
+from pipelines import passes, publish, screening, storage
 from pipelines.expectations import SuitePlan
 from pipelines.passes import Measured, Pass
 from pipelines.publish import Staging
@@ -30,6 +27,7 @@ from pipelines.records import InputFile
 from pipelines.scoring import WorkerState, merge_states
 from pipelines.screening import Screen
 from pipelines.source import SourceTable
+from pipelines.storage import AnyPath
 from pipelines.unit_watch import hopeless
 
 # Planning and starting a part takes about a second: at the 10 MB/s that a core reads of CSV, 3 % of its time.
@@ -82,18 +80,17 @@ class PartPass:
         """
         for files in self.parts:
             folder = staging.units / part_id(files)
-            if not (folder / _ACCOUNT).is_file():
+            if (account := _account(folder)) is None:
                 self._run_part(staging, files, folder)
             else:
-                self.reused += json.loads((folder / _ACCOUNT).read_text())["read"]
+                self.reused += account["read"]
             self._refuse_hopeless(staging)
 
     def _refuse_hopeless(self, staging: Staging) -> None:
         """End where the rest cannot change the verdict; how many rows a CSV input has nobody knows before."""
-        done = [f for f in self._folders(staging) if (f / _ACCOUNT).is_file()]
-        if self.table.rows is None or len(done) == len(self.parts):
+        accounts = [a for f in self._folders(staging) if (a := _account(f)) is not None]
+        if self.table.rows is None or len(accounts) == len(self.parts):
             return
-        accounts = [json.loads((f / _ACCOUNT).read_text()) for f in done]
         refused = sum(a["quarantined"] for a in accounts)
         if refused > self.limit * self.table.rows:
             schema = to_arrow_schema(screening.quarantine_schema(self.screen))
@@ -106,8 +103,8 @@ class PartPass:
         for account in accounts:
             for total, key in zip(counts, ("input_counts", "output_counts"), strict=True):
                 total.update(account[key])
-        predictions = [str(file) for file in self._files(staging, "predictions")]
-        scored = self.spark.read.schema(self.schema).parquet(*(f"file://{p}" for p in predictions))
+        predictions = [storage.literal(str(file)) for file in self._files(staging, "predictions")]
+        scored = self.spark.read.schema(self.schema).parquet(*predictions)
         return Measured(
             read=sum(a["read"] for a in accounts),
             state=merge_states(WorkerState.from_bytes(a["state"].encode()) for a in accounts),
@@ -124,15 +121,17 @@ class PartPass:
             for t in TABLES
         }
 
-    def _folders(self, staging: Staging) -> list[Path]:
+    def _folders(self, staging: Staging) -> list[AnyPath]:
         return [staging.units / part_id(files) for files in self.parts]
 
-    def _files(self, staging: Staging, table: str) -> list[Path]:
+    def _files(self, staging: Staging, table: str) -> list[AnyPath]:
         return [
-            file for f in self._folders(staging) for file in sorted((f / "tables" / table).rglob("*.parquet"))
+            file
+            for f in self._folders(staging)
+            for file in storage.found(f / "tables" / table, "**/*.parquet")
         ]
 
-    def _run_part(self, staging: Staging, files: tuple[InputFile, ...], folder: Path) -> None:
+    def _run_part(self, staging: Staging, files: tuple[InputFile, ...], folder: AnyPath) -> None:
         draft = staging.units / f".{folder.name}-{uuid.uuid4().hex[:8]}"
         with publish.writing(draft):
             draft.mkdir(parents=True)
@@ -144,15 +143,27 @@ class PartPass:
         account = {
             "quarantined": rows["quarantine"],
             "read": found.read,
+            "files": sum(1 for table in TABLES for _ in (draft / "tables" / table).rglob("*.parquet")),
             "state": found.state.to_bytes().decode(),
             "input_counts": dict(found.input_counts),
             "output_counts": dict(found.output_counts),
         }
         with publish.writing(draft):
             for left in (own.written, own.folder / "unpacked"):  # its files are linked in the tables
-                shutil.rmtree(left, ignore_errors=True)
-            (draft / _ACCOUNT).write_text(json.dumps(account))
-            os.rename(draft, folder)
+                storage.remove(left)
+            (draft / _ACCOUNT).write_bytes(json.dumps(account).encode())
+            storage.remove(folder)  # of a part whose files another attempt has taken and lost
+            storage.rename(draft, folder)
+
+
+def _account(folder: AnyPath) -> dict[str, Any] | None:
+    """What a part counted; None where it is not done, or its files are no longer all there: where a store has no links,
+    they are taken away when the tables are collected."""
+    if not (folder / _ACCOUNT).is_file():
+        return None
+    account: dict[str, Any] = json.loads((folder / _ACCOUNT).read_text())
+    files = [f for table in TABLES for f in (folder / "tables" / table).rglob("*.parquet")]
+    return account if len(files) == account["files"] else None
 
 
 def part_id(files: Sequence[InputFile]) -> str:

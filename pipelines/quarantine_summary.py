@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from pipelines.storage import AnyPath
 
 PER_REASON = 2  # rows that show one reason
 EXAMPLES = 30  # rows in all
@@ -18,7 +19,7 @@ _OURS = ("stage", "reasons", "source_file")
 
 
 def summary(
-    files: Iterable[Path], uncounted: Collection[str] = ()
+    files: Iterable[AnyPath], uncounted: Collection[str] = ()
 ) -> tuple[dict[str, int], tuple[dict[str, Any], ...]]:
     """Rows by reason, the most frequent first, and examples in the order of the files.
 
@@ -33,7 +34,7 @@ def summary(
     shown: Counter[str] = Counter()
     examples: list[dict[str, Any]] = []
     for file in sorted(files):
-        with pq.ParquetFile(file) as parquet:
+        with file.open("rb") as raw, pq.ParquetFile(raw) as parquet:
             for group in range(parquet.num_row_groups):
                 reasons = parquet.read_row_group(group, columns=["reasons"]).column(0).combine_chunks()
                 found = _counted(reasons, uncounted)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import date
-from pathlib import Path
 
 from pipelines import ledger, profiles, scoring
 from pipelines.config import Config
 from pipelines.errors import ConfigInvalid
 from pipelines.profiles import ColumnSpec, TableProfile
 from pipelines.records import ResolvedModel
+from pipelines.storage import AnyPath
 
 Previous = tuple[date, TableProfile]  # the run date of an earlier run, and its frozen profile
 
 
-def previous(config: Config, root: Path) -> Previous | None:
+def previous(config: Config, root: AnyPath) -> Previous | None:
     """The published run of the latest earlier date; None where there is none, or drift is not to be measured."""
     if config.drift.baseline == "none":
         return None

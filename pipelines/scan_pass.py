@@ -19,7 +19,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
-from pipelines import passes, publish, scoring, screening
+from pipelines import passes, publish, scoring, screening, storage
 from pipelines.binding import Binding
 from pipelines.config import Config
 from pipelines.expectations import SuitePlan
@@ -75,7 +75,7 @@ class ScanPass:
             DataRefused: so many rows were refused that the rest cannot change the verdict.
             ModelFailed, ConfigInvalid: what a worker noted of the model.
         """
-        folder = staging.units
+        folder = _units(staging)
         folder.mkdir(parents=True, exist_ok=True)
         for left in (units.STOP, units.FAILED):
             (folder / left).unlink(missing_ok=True)
@@ -99,7 +99,7 @@ class ScanPass:
         """What all units together counted."""
         rules = (self.task.before, self.task.after)
         totals = [Totals.empty(r.aggregates) for r in rules]
-        accounts = [units.account_of(staging.units, u.id) for u in self.parts]
+        accounts = [units.account_of(_units(staging), u.id) for u in self.parts]
         after = [0] * len(self.screen.after)
         for account in accounts:
             after = [a + b for a, b in zip(after, account["after"], strict=True)]
@@ -125,8 +125,13 @@ class ScanPass:
             "predictions": (PREDICTIONS, self.task.predictions),
             "quarantine": (QUARANTINE, self.task.quarantine),
         }[table]
-        files = [staging.units / u.id / name for u in self.parts]
+        files = [_units(staging) / u.id / name for u in self.parts]
         return publish.collect_table(staging, table, [f for f in files if f.is_file()], schema)
+
+
+def _units(staging: Staging) -> Path:
+    """Workers write there by themselves, so that it is mounted."""
+    return Path(str(staging.units))
 
 
 def _named(plan: SuitePlan | None, totals: Totals) -> dict[str, Any]:
@@ -183,6 +188,8 @@ def assemble(
 
 def _plain_footers(table: SourceTable, config: Config) -> Footers:
     """What the files' footers say, if pyarrow reads from the files what Spark reads."""
+    if storage.is_remote(config.sink.path, *(f.path for f in table.files)):
+        raise Unsuitable("only Spark reaches stores that are not mounted")
     if table.footers is None:
         raise Unsuitable(f"{config.source.format} is read by Spark")
     if config.source.options:

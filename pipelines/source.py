@@ -6,14 +6,14 @@ for anything: what is wrong with an input is then said by file and column, and b
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from glob import glob, has_magic
-from itertools import takewhile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pyspark.errors import PySparkException
@@ -21,7 +21,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, MapType, StructField, StructType, _parse_datatype_string
 
-from pipelines import csv_files, csv_records, parquet_files
+from pipelines import csv_files, csv_records, parquet_files, storage
 from pipelines.config import Source
 from pipelines.errors import ConfigInvalid, InputUnavailable
 from pipelines.records import InputFile
@@ -86,18 +86,25 @@ def list_files(path: str) -> tuple[InputFile, ...]:
 
     Raises:
         InputUnavailable: nothing is there, or it cannot be listed.
-        ConfigInvalid: the path is on a remote store.
     """
-    root = _local(path)
-    matches = sorted(m for m in glob(root) if _is_data(Path(m).name)) if _is_glob(root) else [root]
-    found = [f for match in matches for f in _walk(Path(match).absolute())]
+    try:
+        found = (
+            _remote_files(storage.HadoopPath.of(path)) if storage.is_remote(path) else _mounted_files(path)
+        )
+    except OSError as error:
+        raise InputUnavailable(
+            f"source.path: cannot read {str(error.filename or path)!r} ({error.strerror}).",
+            hint="Check the path and its permissions; a scheme that Spark does not know needs its connector "
+            "(spark-submit --packages), or the store mounted.",
+        ) from error
     if not found:
         raise InputUnavailable(
             f"source.path: nothing to read at {path!r}.",
             hint="Check the path and that the data of this date has arrived, then run again.",
         )
     for file in found:
-        if ":" in Path(file.path).name or not _is_data(Path(file.path).name):
+        name = PurePosixPath(file.path).name
+        if ":" in name or not _is_data(name):
             raise InputUnavailable(
                 f"{file.path}: Spark cannot read a file whose name holds a colon or begins with '_' or '.'.",
                 hint="Rename the file.",
@@ -105,14 +112,29 @@ def list_files(path: str) -> tuple[InputFile, ...]:
     return tuple(found)
 
 
+def _mounted_files(path: str) -> list[InputFile]:
+    root = _local(path)
+    matches = sorted(m for m in glob(root) if _is_data(Path(m).name)) if _is_glob(root) else [root]
+    return [f for match in matches for f in _walk(Path(match).absolute())]
+
+
+def _remote_files(root: storage.HadoopPath) -> list[InputFile]:
+    if has_magic(str(root)) and not root.exists():
+        top = storage.HadoopPath.of(f"{root.base}/")
+        starts = [p for p in top.glob(str(root.inner).lstrip("/")) if _is_data(p.name)]
+    else:
+        starts = [root]
+    return [f for start in starts if (found := start.status()) for f in _walk_remote(found)]
+
+
+def _walk_remote(found: storage.Status) -> list[InputFile]:
+    if not found.folder:
+        return [InputFile(str(found.path), found.size, found.modified * 1_000_000)]
+    return [f for e in found.path.entries() if _is_data(e.path.name) for f in _walk_remote(e)]
+
+
 def _local(path: str) -> str:
-    root = re.sub(r"^file:(//)?(?=/)", "", path)
-    if "://" in root:
-        raise ConfigInvalid(
-            f"source.path: {path!r} is on a remote store, expected a path that is mounted on this machine.",
-            hint="Mount it (/Volumes, /dbfs, s3fs, NFS) and give the mounted path.",
-        )
-    return root
+    return re.sub(r"^file:(//)?(?=/)", "", path)
 
 
 def _is_glob(root: str) -> bool:
@@ -127,19 +149,15 @@ def _is_data(name: str) -> bool:
 
 
 def _walk(path: Path) -> list[InputFile]:
+    if path.is_dir():
+        children = sorted(c for c in path.iterdir() if _is_data(c.name))
+        return [f for child in children for f in _walk(child)]
     try:
-        if path.is_dir():
-            children = sorted(c for c in path.iterdir() if _is_data(c.name))
-            return [f for child in children for f in _walk(child)]
         stat = path.stat()
     except FileNotFoundError:
         return []
-    except OSError as error:
-        raise InputUnavailable(
-            f"source.path: cannot read {str(path)!r} ({error.strerror}).", hint="Check its permissions."
-        ) from error
     if not os.access(path, os.R_OK):
-        raise InputUnavailable(f"source.path: {str(path)!r} is not readable.", hint="Check its permissions.")
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     return [InputFile(str(path), stat.st_size, stat.st_mtime_ns)]
 
 
@@ -262,13 +280,12 @@ def _read_parquet(
 
 def _base_path(path: str) -> str | None:
     """Where hive partition folders begin: the folder itself, or what stands before a glob's first wildcard."""
-    root = _local(path)
-    parts = Path(root).absolute().parts
-    fixed = list(takewhile(lambda p: not has_magic(p), parts)) if _is_glob(root) else parts
-    base = Path(*fixed)
-    return str(base) if base.is_dir() else None
+    root = storage.place(path)
+    if has_magic(str(root)) and not root.exists():
+        while has_magic(str(root)):
+            root = root.parent
+    return storage.uri(root) if root.is_dir() else None
 
 
 def _paths(files: Sequence[InputFile]) -> list[str]:
-    """As Spark takes them: it would read brackets, braces and stars as patterns."""
-    return [re.sub(r"([\\\[\]{}*?])", r"\\\1", f.path) for f in files]
+    return [storage.literal(f.path) for f in files]

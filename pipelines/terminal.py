@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from pipelines import publish
+from pipelines import publish, storage
 from pipelines.config import Config
 from pipelines.records import RunRecord
 from pipelines.report.figures import clip, count, percent, seconds
@@ -50,7 +49,11 @@ def watcher(config: Config) -> Callable[[], Reading | None]:
     from pipelines.scoring.units import ROWS
 
     place = publish.slot(config.sink.path, config.name, config.run_date.isoformat())
-    known: dict[Path, int] = {}
+    if isinstance(
+        place.root, storage.HadoopPath
+    ):  # looking there twice a second would cost more than it tells
+        return lambda: reading(config.name)
+    known: dict[storage.AnyPath, int] = {}
 
     def committed() -> int:
         for file in (place.root / "_work").glob(f"run_date={place.date}~*/units/**/{ROWS}"):

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from pyspark.sql.types import StructType
 
-from pipelines import gates, ledger, profiles, references
+from pipelines import gates, ledger, profiles, references, storage
 from pipelines.attempt import Attempt
 from pipelines.config import Config
 from pipelines.errors import ConfigInvalid, DataRefused, DriftBlocked, InputUnavailable, InvariantBroken
@@ -285,7 +285,7 @@ def test_previous_is_the_published_run_of_the_latest_earlier_date(tmp_path: Path
         )
         state = profiles.load_baseline(profiles.baseline_from_pandas(TRAIN.head(10 + n)))
         ledger.write(tmp_path, run)
-        ledger.put(ledger.profile_path(tmp_path, day, run.run_id), state.to_bytes())
+        storage.replace(ledger.profile_path(tmp_path, day, run.run_id), state.to_bytes())
     found, warnings = reference("previous", tmp_path)
     assert (found.rows, warnings) == (11, [])
 

@@ -38,6 +38,7 @@ LAYERS: dict[str, set[str]] = {
         "run_figures",
         "sample",
         "source_proposal",
+        "storage",
         "suite_proposal",
         "vectorized",
     },

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import ledger
+from pipelines import ledger, storage
 from pipelines.records import RunRecord
 
 
@@ -49,7 +49,7 @@ def test_a_file_that_is_no_record_is_skipped_with_a_warning(
 def test_a_failed_write_leaves_the_old_file_and_no_scrap(tmp_path: Path) -> None:
     (tmp_path / "f").mkdir()
     with pytest.raises(OSError, match="directory"):
-        ledger.put(tmp_path / "f", b"new")
+        storage.replace(tmp_path / "f", b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
 
 

@@ -6,23 +6,36 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hadoop_store import FOLDERS, mounted
+from pyspark.sql import SparkSession
 
 from pipelines import publish
 from pipelines.errors import ConfigInvalid, RunActive, SinkUnwritable
 from pipelines.publish import exchange as exchanging
+from pipelines.storage import STORES, HadoopPath
 
 SCHEMA = pa.schema({"x": pa.int64()})
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> publish.Slot:
-    return publish.slot(str(tmp_path / "out"), "toy", "2026-11-22")
+@pytest.fixture(params=["mounted", "hadoop"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> publish.Slot:
+    """A date in ``tmp_path``, reached as a path and through Hadoop's FileSystem."""
+    sink = tmp_path / "out"
+    if request.param == "mounted":
+        return publish.slot(str(sink), "toy", "2026-11-22")
+    return publish.slot(f"{mounted(request.getfixturevalue('spark'), tmp_path)}/out", "toy", "2026-11-22")
+
+
+def on_disk(path: Any) -> Path:
+    """Where a path of the fixture is on this machine."""
+    return path if isinstance(path, Path) else FOLDERS[path.base] / path.inner.relative_to("/store")
 
 
 def staged(place: publish.Slot, run_id: str, value: int) -> publish.Staging:
@@ -40,7 +53,9 @@ def published(place: publish.Slot, run_id: str, value: int, base: Any = None) ->
 def seen(place: publish.Slot) -> dict[str, list[int]]:
     """What a reader with no special options sees of each table."""
     return {
-        t: pq.read_table(place.root / t)["x"].to_pylist() if list((place.root / t).rglob("*.parquet")) else []
+        t: pq.read_table(on_disk(place.root) / t)["x"].to_pylist()
+        if list((on_disk(place.root) / t).rglob("*.parquet"))
+        else []
         for t in publish.TABLES
     }
 
@@ -50,15 +65,17 @@ def all_see(value: int | None) -> dict[str, list[int]]:
 
 
 def leftovers(place: publish.Slot) -> list[Path]:
-    return list((place.root / "_work").iterdir())
+    return list((on_disk(place.root) / "_work").iterdir())
 
 
 # --- the places ---
 
 
-def test_a_sink_on_a_remote_store_is_refused_with_a_way_out() -> None:
-    with pytest.raises(ConfigInvalid, match=r"s3://bucket/out.*mounted"):
-        publish.slot("s3://bucket/out", "toy", "2026-11-22")
+@pytest.mark.parametrize("scheme", [*(n for n, s in STORES.items() if not s.publishes), "unheard-of"])
+def test_a_sink_on_a_store_that_copies_folders_is_refused_with_a_way_out(scheme: str) -> None:
+    with pytest.raises(ConfigInvalid, match=rf"{scheme}://bucket/out.*(file after file|nobody)") as caught:
+        publish.slot(f"{scheme}://bucket/out", "toy", "2026-11-22")
+    assert "Mount it" in caught.value.hint
 
 
 def test_a_file_uri_is_the_path_it_names(tmp_path: Path) -> None:
@@ -109,7 +126,7 @@ def test_only_parquet_is_below_the_table_roots(place: publish.Slot) -> None:
     published(place, "r2", 2, publish.newest_commit(place))
     files = [f for t in publish.TABLES for f in (place.root / t).rglob("*") if f.is_file()]
     assert len(files) == 4
-    assert {f.suffix for f in files} == {".parquet"}
+    assert {PurePosixPath(f.name).suffix for f in files} == {".parquet"}
 
 
 def test_who_commits_second_loses_and_changes_nothing(place: publish.Slot) -> None:
@@ -126,14 +143,14 @@ def test_a_table_without_rows_still_has_its_schema(place: publish.Slot) -> None:
     staging = publish.open_staging(place, "r1")
     rows = publish.collect_table(staging, "predictions", [], SCHEMA)
     file = staging.table("predictions") / "part-00000.parquet"
-    assert (rows, pq.read_schema(file)) == (0, SCHEMA)
+    assert (rows, pq.read_schema(on_disk(file))) == (0, SCHEMA)
 
 
 def test_the_rows_of_a_table_are_those_of_all_its_files(place: publish.Slot) -> None:
     staging = publish.open_staging(place, "r1")
     staging.written.mkdir()
     for n in (3, 4):
-        pq.write_table(pa.table({"x": list(range(n))}), staging.written / f"f{n}.parquet")
+        pq.write_table(pa.table({"x": list(range(n))}), on_disk(staging.written) / f"f{n}.parquet")
     assert publish.collect_table(staging, "predictions", sorted(staging.written.iterdir()), SCHEMA) == 7
 
 
@@ -213,6 +230,7 @@ def test_a_crash_between_any_two_steps_leaves_old_or_new_and_the_next_run_settle
     assert (9, True) in outcomes  # after it: finished
 
 
+@pytest.mark.parametrize("place", ["mounted"], indirect=True)
 def test_a_failure_after_the_commit_is_finished_by_the_next_run(
     place: publish.Slot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,9 +250,51 @@ def test_a_failure_after_the_commit_is_finished_by_the_next_run(
     assert seen(place) == all_see(2)
 
 
+@pytest.mark.parametrize("before", [None, 1], ids=["first", "superseding"])
+def test_a_store_that_fails_between_any_two_acts_leaves_old_or_new_and_the_next_run_settles_it(
+    spark: SparkSession, tmp_path: Path, before: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a mounted sink; the process lives on, as it holds the JVM, but does nothing after the failure."""
+    decisions = []
+    for step in range(1, 40):
+        place = publish.slot(f"{mounted(spark, tmp_path)}/{step}", "toy", "2026-11-22")
+        if before is not None:
+            published(place, "r1", before)
+        base, staging = publish.newest_commit(place), staged(place, "r2", 2)
+        left = [step]
+
+        def counted(name: str, left: list[int] = left) -> None:
+            real = getattr(HadoopPath, name)
+
+            def act(self: HadoopPath, *args: Any, **kwargs: Any) -> Any:
+                left[0] -= 1
+                if left[0] <= 0:
+                    raise OSError(5, "the store is gone", str(self))
+                return real(self, *args, **kwargs)
+
+            patch.setattr(HadoopPath, name, act)
+
+        with monkeypatch.context() as patch:
+            for name in ("rename", "remove", "write_bytes", "mkdir"):
+                counted(name)
+            with suppress(SinkUnwritable):
+                publish.promote(staging, base, {"record": {}})
+        for table, rows in seen(place).items():  # a table is whole: old, new, or, between two renames, away
+            assert rows in ([before] if before else [], [2], []), (step, table)
+        committed = publish.recover(place)
+        decided = committed is not None and committed["run_id"] == "r2"
+        assert seen(place) == all_see(2 if decided else before), step
+        assert leftovers(place) == []
+        decisions.append(decided)
+        if left[0] > 0:
+            break
+    assert decisions == sorted(decisions)  # forgotten up to the commit record, finished from then on
+    assert (decisions[0], decisions[-1]) == (False, True)
+
+
 def test_what_was_committed_and_then_removed_is_an_error_that_force_gets_past(place: publish.Slot) -> None:
     published(place, "r1", 1)
-    shutil.rmtree(place.live("predictions"))
+    shutil.rmtree(on_disk(place.live("predictions")))
     with pytest.raises(SinkUnwritable, match=r"no longer there.*--force"):
         publish.recover(place)
     base = publish.recover(place, force=True)
@@ -255,7 +315,7 @@ def test_stale_staging_of_this_date_is_removed_and_that_of_others_left(place: pu
     publish.open_staging(place, "r1")
     other = publish.open_staging(publish.Slot(place.root, "2026-11-23"), "r1")
     assert publish.recover(place) is None
-    assert leftovers(place) == [other.folder]
+    assert leftovers(place) == [on_disk(other.folder)]
 
 
 # --- discard ---
@@ -271,7 +331,7 @@ def test_a_refused_quarantine_is_kept_beside_the_tables(place: publish.Slot) -> 
     for value in (1, 2):  # the second attempt replaces the first
         kept = publish.discard(staged(place, "r1", value), keep_quarantine=True)
     assert kept == place.root / "refused" / "run_date=2026-11-22" / "run_id=r1"
-    assert pq.read_table(kept)["x"].to_pylist() == [2]
+    assert pq.read_table(on_disk(kept))["x"].to_pylist() == [2]
     assert seen(place) == all_see(None)
     assert leftovers(place) == []
 
@@ -310,6 +370,7 @@ def test_a_held_slot_refuses_a_second_run_and_is_free_afterwards(place: publish.
         pass
 
 
+@pytest.mark.parametrize("place", ["mounted"], indirect=True)
 def test_the_lock_dies_with_its_process(place: publish.Slot) -> None:
     child = os.fork()
     if not child:

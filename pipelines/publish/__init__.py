@@ -10,9 +10,9 @@ from pipelines.publish.derived import replace_table
 from pipelines.publish.exchange import swap
 from pipelines.publish.locks import lock
 from pipelines.publish.slots import TABLES, Slot, Staging, slot, writing
-from pipelines.publish.staging import collect_table, discard, open_staging, stage, write_table
+from pipelines.publish.staging import collect_table, discard, footer_rows, open_staging, stage, write_table
 
 __all__ = [
-    "TABLES", "Slot", "Staging", "collect_table", "discard", "lock", "newest_commit", "open_staging", "promote",
-    "put_if_absent", "recover", "replace_table", "slot", "stage", "swap", "write_table", "writing",
+    "TABLES", "Slot", "Staging", "collect_table", "discard", "footer_rows", "lock", "newest_commit", "open_staging",
+    "promote", "put_if_absent", "recover", "replace_table", "slot", "stage", "swap", "write_table", "writing",
 ]  # fmt: skip

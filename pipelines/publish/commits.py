@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from pipelines import storage
 from pipelines.errors import RunActive, SinkUnwritable
 from pipelines.publish.exchange import swap
 from pipelines.publish.slots import TABLES, UNITS, Slot, Staging, leftovers, require_same, writing
+from pipelines.storage import AnyPath
 
 
 def recover(place: Slot, force: bool = False) -> Mapping[str, Any] | None:
@@ -34,13 +32,13 @@ def recover(place: Slot, force: bool = False) -> Mapping[str, Any] | None:
                     raise
         for leftover in leftovers(place):
             if (record is not None and not force) or not (leftover / UNITS).is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
+                storage.remove(leftover)
     return record
 
 
 def newest_commit(place: Slot) -> Mapping[str, Any] | None:
     """The record that says what is published for this date."""
-    found = sorted(place.commits.glob("[0-9]*.json"))
+    found = storage.found(place.commits, "[0-9]*.json")
     return json.loads(found[-1].read_text("utf-8")) if found else None
 
 
@@ -63,36 +61,32 @@ def promote(staging: Staging, base: Mapping[str, Any] | None, content: Mapping[s
         "version": version,
         "run_id": staging.run_id,
         "tables": {
-            t: {"folder": str(f.relative_to(place.root)), "inode": f.stat().st_ino}
-            for t, f in folders.items()
+            t: {"folder": storage.below(f, place.root), "inode": _inode(f)} for t, f in folders.items()
         },
     }
     with writing(place.root):
         put_if_absent(place.commits / f"{version:08d}.json", json.dumps(record, indent=1))
         _swap_all(place, record)
-        shutil.rmtree(staging.folder, ignore_errors=True)
+        storage.remove(staging.folder)
 
 
-def put_if_absent(path: Path, text: str) -> None:
+def put_if_absent(path: AnyPath, text: str) -> None:
     """Create a whole file or fail; no reader ever sees a part of it.
 
     Raises:
         RunActive: the file exists.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
     try:
-        os.link(temporary, path)
+        storage.put_new(path, text.encode())
     except FileExistsError:
         raise RunActive(
             f"{path.name}: another run has committed this date.", hint="Look at its record."
         ) from None
-    finally:
-        temporary.unlink()
+
+
+def _inode(folder: AnyPath) -> int | None:
+    found = storage.identity(folder)
+    return None if found is None else found[1]
 
 
 def _swap_all(place: Slot, record: Mapping[str, Any]) -> None:
@@ -100,7 +94,7 @@ def _swap_all(place: Slot, record: Mapping[str, Any]) -> None:
     for table in TABLES:
         entry, run = record["tables"][table], f"run_id={record['run_id']}"
         live, staged = place.live(table), place.root / entry["folder"]
-        if live.is_dir() and live.stat().st_ino == entry["inode"]:
+        if entry["inode"] is not None and live.is_dir() and _inode(live) == entry["inode"]:
             continue
         if (staged / run).is_dir():
             live.parent.mkdir(parents=True, exist_ok=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
+from pipelines import storage
 from pipelines.publish.exchange import swap
 from pipelines.publish.slots import Staging, require_same, writing
+from pipelines.storage import AnyPath
 
 
-def replace_table(staging: Staging, table: str) -> Path:
+def replace_table(staging: Staging, table: str) -> AnyPath:
     """Make one staged table current; returns where it is. Needs the lock.
 
     Raises:
@@ -20,5 +19,5 @@ def replace_table(staging: Staging, table: str) -> Path:
     with writing(live):
         live.parent.mkdir(parents=True, exist_ok=True)
         swap(staging.folder / "tables" / table, live)
-        shutil.rmtree(staging.folder, ignore_errors=True)
+        storage.remove(staging.folder)
     return live

@@ -7,19 +7,22 @@ import errno
 import os
 from pathlib import Path
 
+from pipelines import storage
+from pipelines.storage import AnyPath
+
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
-def swap(staged: Path, live: Path) -> None:
+def swap(staged: AnyPath, live: AnyPath) -> None:
     """``live`` becomes what ``staged`` is, at one instant where the file system can exchange two names."""
     if not live.exists():
-        os.rename(staged, live)
+        storage.rename(staged, live)
         return
-    if _exchange(staged, live):
+    if isinstance(staged, Path) and isinstance(live, Path) and _exchange(staged, live):
         return
     aside = staged.with_name(staged.name + "~old")  # no exchange here: for an instant the date is not there
-    os.rename(live, aside)
-    os.rename(staged, live)
+    storage.rename(live, aside)
+    storage.rename(staged, live)
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 
+from pipelines import storage
 from pipelines.publish.commits import newest_commit
-from pipelines.publish.slots import UNITS, Slot, Staging, identity, leftovers, writing
+from pipelines.publish.slots import UNITS, Slot, Staging, leftovers, writing
+from pipelines.storage import AnyPath
 
 
 def open_staging(place: Slot, run_id: str, work: str = "any") -> Staging:
@@ -27,23 +26,23 @@ def open_staging(place: Slot, run_id: str, work: str = "any") -> Staging:
     with writing(folder):
         earlier = [f for f in leftovers(place) if (f / UNITS).is_dir()]
         folder.mkdir(parents=True)
-        staging = Staging(place, run_id, folder, identity(folder), work)
+        staging = Staging(place, run_id, folder, storage.identity(folder), work)
         for leftover in earlier:
             units = leftover / UNITS / work
             if leftover.name.startswith(f"run_date={place.date}~{run_id}~") and units.is_dir():
                 staging.units.parent.mkdir(exist_ok=True)
                 if not staging.units.exists():
-                    os.rename(units, staging.units)
-            shutil.rmtree(leftover, ignore_errors=True)
+                    storage.rename(units, staging.units)
+            storage.remove(leftover)
     return staging
 
 
 def stage(frame: DataFrame, staging: Staging, partition: str) -> None:
     """Run the plan: the one big job. Spark writes into a folder that nothing else uses."""
-    frame.write.partitionBy(partition).mode("error").parquet(f"file://{staging.written}")
+    frame.write.partitionBy(partition).mode("error").parquet(storage.uri(staging.written))
 
 
-def collect_table(staging: Staging, table: str, files: Sequence[Path], empty: pa.Schema) -> int:
+def collect_table(staging: Staging, table: str, files: Sequence[AnyPath], empty: pa.Schema) -> int:
     """Take ``files`` as a staged table; returns the rows their footers count.
 
     A table without rows still gets one file, so that readers find its schema.
@@ -53,10 +52,10 @@ def collect_table(staging: Staging, table: str, files: Sequence[Path], empty: pa
         target.mkdir(parents=True)
         rows = 0
         for number, file in enumerate(files):
-            rows += pq.read_metadata(file).num_rows
-            os.link(file, target / f"part-{number:05d}.parquet")
+            rows += footer_rows(file)
+            storage.adopt(file, target / f"part-{number:05d}.parquet")
         if not files:
-            pq.write_table(empty.empty_table(), target / "part-00000.parquet")
+            _write(empty.empty_table(), target / "part-00000.parquet")
     return rows
 
 
@@ -65,10 +64,22 @@ def write_table(staging: Staging, table: str, content: pa.Table) -> None:
     target = staging.table(table)
     with writing(target):
         target.mkdir(parents=True, exist_ok=True)
-        pq.write_table(content, target / "part-00000.parquet")
+        _write(content, target / "part-00000.parquet")
 
 
-def discard(staging: Staging, keep_quarantine: bool, keep_units: bool = False) -> Path | None:
+def footer_rows(file: AnyPath) -> int:
+    """The rows that a Parquet file's footer counts."""
+    with file.open("rb") as raw:
+        return int(pq.read_metadata(raw).num_rows)
+
+
+def _write(content: pa.Table, file: AnyPath) -> None:
+    buffer = pa.BufferOutputStream()
+    pq.write_table(content, buffer)
+    file.write_bytes(buffer.getvalue().to_pybytes())
+
+
+def discard(staging: Staging, keep_quarantine: bool, keep_units: bool = False) -> AnyPath | None:
     """Remove a staging folder; where the quarantine is kept it moves to ``refused/``, whose path is returned. Units
     are kept where another attempt can go on from them.
 
@@ -81,19 +92,19 @@ def discard(staging: Staging, keep_quarantine: bool, keep_units: bool = False) -
     if keep_quarantine and source.is_dir():
         kept = place.root / "refused" / f"run_date={place.date}" / source.name
         with writing(kept):
-            shutil.rmtree(kept, ignore_errors=True)
+            storage.remove(kept)
             kept.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(source, kept)
+            storage.rename(source, kept)
     if keep_units and any(staging.units.glob("[!.]*")):
         for part in staging.folder.iterdir():
             if part.name != UNITS:
-                shutil.rmtree(part, ignore_errors=True)
+                storage.remove(part)
     else:
-        shutil.rmtree(staging.folder, ignore_errors=True)
+        storage.remove(staging.folder)
     return kept
 
 
 def _committed(staging: Staging) -> bool:
     record = newest_commit(staging.slot)
-    ours = str(staging.folder.relative_to(staging.slot.root))
+    ours = storage.below(staging.folder, staging.slot.root)
     return record is not None and any(e["folder"].startswith(f"{ours}/") for e in record["tables"].values())
