@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -151,13 +151,21 @@ def code_digest() -> str:
 
 
 @contextmanager
-def described(spark: SparkSession, name: str) -> Iterator[None]:
-    """Name the jobs of a block, for the Spark UI, for counting them and for :func:`stop_jobs`."""
-    context = spark.sparkContext
+def described(spark: SparkSession, name: str, run_date: str) -> Iterator[Callable[[str | None], None]]:
+    """Name the jobs of a block, for the Spark UI and its event log, for counting them and for :func:`stop_jobs`.
+
+    What is yielded is told the stage that begins, or None: ``scoreline NAME DATE: score`` describes its jobs.
+    """
+    context, whole = spark.sparkContext, f"scoreline {name} {run_date}"
+
+    def entering(stage: str | None) -> None:
+        with suppress(*_GONE):
+            context.setJobDescription(f"{whole}: {stage}" if stage else whole)
+
     before = {key: context.getLocalProperty(key) for key in ("spark.jobGroup.id", "spark.job.description")}
-    context.setJobGroup(_group(name), f"scoreline {name}")
+    context.setJobGroup(_group(name), whole)
     try:
-        yield
+        yield entering
     finally:
         for key, old in before.items():
             with suppress(*_GONE):

@@ -72,7 +72,7 @@ def test_what_workers_get_is_the_whole_package(spark: SparkSession) -> None:
 def test_jobs_of_a_block_are_known_by_its_name_and_the_group_before_is_put_back(spark: SparkSession) -> None:
     context = spark.sparkContext
     context.setJobGroup("mine", "my own jobs")
-    with session.described(spark, "described"):
+    with session.described(spark, "described", "2026-11-22"):
         spark.range(3).collect()
     spark.range(3).collect()
     assert len(context.statusTracker().getJobIdsForGroup("scoreline:described")) == 1
@@ -98,7 +98,7 @@ def test_an_interrupt_cancels_the_jobs_of_a_block_and_leaves_the_session_usable(
             time.sleep(60)
             yield batch
 
-    with session.described(spark, "slow"):
+    with session.described(spark, "slow", "2026-11-22"):
         thread = threading.Thread(target=interrupt_once_it_runs)
         thread.start()
         with pytest.raises((KeyboardInterrupt, OSError)):  # py4j may stumble while it handles the first
