@@ -146,6 +146,7 @@ def _dry_run(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, 
     work = _resolve(attempt, place)
     if not work.files:
         return attempt.record("dry_run")
+    gates.loadable(attempt.config, work.model)
     spark = _start(attempt, spark)
     told = session.described(spark, attempt.config.name, attempt.context["run_date"])
     with session.settings(spark, session.RUN_SETTINGS), told as attempt.entering:

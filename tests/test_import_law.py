@@ -30,6 +30,8 @@ LAYERS: dict[str, set[str]] = {
         "masking",
         "metric_tables",
         "model_files",
+        "model_objects",
+        "near",
         "parquet_files",
         "profiles",
         "quality_metrics",
