@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipelines.errors import MARKER
 from pipelines.masking import WITHOUT_VALUES
 from pipelines.profiles import ColumnSpec, TableProfile
 from pipelines.records import ModelColumn
@@ -32,7 +33,6 @@ from pipelines.scoring.outputs import WrongOutput, arrow_type, to_arrays
 from pipelines.scoring.states import WorkerState
 
 UNFIT = "prediction is missing, NaN or infinite"
-MARKER = "scoreline-model-failed:"  # what the driver looks for in a failed task's message
 ISOLATED_PER_BATCH = 64  # more than these failing alone in one batch, and the model as a whole has failed;
 ISOLATED_ANYWAY = 8  # but a small batch, the last one of a task say, may hold nothing but these
 SMALLER = 3  # a retried task's batches have 2**-3 of the rows
