@@ -217,14 +217,17 @@ def job(
     return done.returncode, error
 
 
+def _works(*call: str) -> bool:
+    return (
+        shutil.which(call[0]) is not None
+        and not subprocess.run(call, capture_output=True, check=False).returncode
+    )
+
+
 @pytest.fixture
 def locked(tmp_path: Path) -> Iterator[Path]:
     """A folder that its owner may neither look into nor write into."""
-    if (
-        AS_OTHERS
-        and not shutil.which("setpriv")
-        or subprocess.run([*AS_OTHERS, "true"], capture_output=True, check=False).returncode
-    ):
+    if AS_OTHERS and not _works(*AS_OTHERS, "true"):
         pytest.skip("nothing can take from this user what lets root ignore permissions")
     folder = tmp_path / "locked"
     folder.mkdir()
@@ -282,7 +285,7 @@ def _program(folder: Path, text: str) -> str:
     [
         (None, "/nowhere/python', which cannot be started"),
         ("echo no such version >&2; exit 127", "does not start: no such version"),
-        ("exec {own} -S -E \"$@\"", "without the package 'pyarrow'"),
+        ('exec {own} -S -E "$@"', "without the package 'pyarrow'"),
     ],
     ids=["none", "one that fails", "one without libraries"],
 )  # fmt: skip
@@ -307,9 +310,9 @@ def test_a_port_in_use(place: Place, tmp_path: Path) -> None:
 
 
 def test_make_with_a_python_that_is_not_supported(tmp_path: Path) -> None:
-    old = _program(tmp_path, f"exec {sys.executable} -c \"import sys, runpy; sys.version_info = (3, 9, 1); "
-                   "sys.version = '3.9.1 (old)'; sys.argv = sys.argv[1:]; "
-                   "runpy.run_path(sys.argv[0], run_name='__main__')\" \"$@\"")  # fmt: skip
+    spoof = "import sys, runpy; sys.version_info = (3, 9, 1); sys.version = '3.9.1 (old)'; sys.argv = sys.argv[1:]"
+    start = "runpy.run_path(sys.argv[0], run_name='__main__')"
+    old = _program(tmp_path, f'exec {sys.executable} -c "{spoof}; {start}" "$@"')
     done = subprocess.run(
         ["make", f"PYTHON={old}", "setup"], cwd=ROOT, capture_output=True, text=True, check=False
     )
