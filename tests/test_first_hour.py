@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from batch_factory import DAY, configure, day_of, lay_out, save_model
+from batch_factory import DAY, day_of, lay_out, save_model, settings
 from pyspark.sql import SparkSession
 
 from jobs.init_pipeline import command
@@ -47,9 +47,10 @@ class Place:
     registry: str
 
     def config(self, **more: Any) -> Path:
-        return configure(
-            self.home, "models:/machine-failure@champion", **{"tracking_uri": self.registry, **more}
-        )
+        tree = settings(self.home, "models:/machine-failure@champion", tracking_uri=self.registry)
+        path = self.home / "conf.yaml"
+        path.write_text(yaml.safe_dump({**tree, **more}))
+        return path
 
 
 @pytest.fixture(scope="module")
