@@ -9,12 +9,13 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from pipelines import ledger, observability, publish
+from pipelines import ledger, observability, publish, storage
 from pipelines.attempt import Attempt
 from pipelines.passes import Pass
 from pipelines.publish import Slot
 from pipelines.records import Observed, RunRecord
 from pipelines.screening import quarantine_schema
+from pipelines.storage import AnyPath
 
 
 def begun(attempt: Attempt, place: Slot) -> None:
@@ -58,8 +59,8 @@ def _seen(attempt: Attempt, place: Slot, record: RunRecord) -> Observed:
     profile = detail.get("profile")
     return Observed(
         record=record,
-        source=_dataset(Path(config.source.path).absolute(), record.run_date),
-        root=str(place.root.absolute()),
+        source=_dataset(str(storage.place(config.source.path)), record.run_date),
+        root=str(place.root),
         stages=tuple(attempt.stages),
         last_published=_last_published(place.root, record),
         rules=rules,
@@ -72,19 +73,21 @@ def _seen(attempt: Attempt, place: Slot, record: RunRecord) -> Observed:
     )
 
 
-def _dataset(path: Path, run_date: str) -> str:
+def _dataset(path: str, run_date: str) -> str:
     """What the inputs of all dates have in common: the folder above the first part that names the date, or has a
     wildcard."""
-    own = takewhile(lambda part: run_date not in part and not has_magic(part), path.parts)
-    return str(Path(*own))
+    own = takewhile(lambda part: run_date not in part and not has_magic(part), path.split("/"))
+    return "/".join(own) or "/"
 
 
-def _last_published(root: Path, record: RunRecord) -> str | None:
+def _last_published(root: AnyPath, record: RunRecord) -> str | None:
     known = [record, *ledger.history(root)]
     times: list[Any] = [r.started_at for r in known if r.status == "published"]
     return max(times, key=datetime.fromisoformat, default=None)
 
 
-def _size(table: Path) -> tuple[int, int]:
-    sizes = [file.stat().st_size for file in table.rglob("*.parquet")]
+def _size(table: AnyPath) -> tuple[int, int]:
+    """Bytes and files."""
+    found = storage.found(table, "**/*.parquet")
+    sizes = [f.stat().st_size if isinstance(f, Path) else f.status().size for f in found]  # type: ignore[union-attr]
     return sum(sizes), len(sizes)

@@ -291,8 +291,8 @@ class RunDetail:
 class Observed:
     """What is exported of a run, beside its record; of a run that failed, as much of it as is known.
 
-    ``source`` and ``root`` are absolute paths: of the input (what all dates share of it), and of the folder of the
-    pipeline's tables.
+    ``source`` and ``root`` are absolute paths or URIs: of the input (what all dates share of it), and of the folder of
+    the pipeline's tables.
     ``last_published`` is when the last run that published began (ISO, UTC). ``rules`` are the names of row rules.
     ``schemas`` has Spark types by column, of ``input``, ``predictions`` and ``quarantine``; ``feeds`` the source
     column of each model input; ``kept`` what goes from the input to the predictions as it is. ``profile`` has rows

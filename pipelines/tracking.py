@@ -106,7 +106,9 @@ def _dataset(record: RunRecord) -> Any:
     return Dataset(
         name=path[-500:],  # MLflow's limit; the end of a path tells more than its beginning
         digest=record.inputs.get("digest", "")[:36],
-        source_type="local",  # one that mlflow.data.get_source knows how to load
+        source_type=path.partition("://")[0]
+        if "://" in path
+        else "local",  # as mlflow.data.get_source knows it
         source=json.dumps({"uri": path}),
         profile=json.dumps(
             {

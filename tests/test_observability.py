@@ -571,7 +571,21 @@ def test_who_watches_decides_nothing_about_the_outputs(tmp_path: Path) -> None:
         ("/data/run_date=2026-11-22/part.parquet", "/data"),
         ("/data/x/*.csv", "/data/x"),
         ("/data/x", "/data/x"),
+        ("/2026-11-22", "/"),
+        ("s3a://bucket/in/2026-11-22", "s3a://bucket/in"),
     ],
 )
 def test_an_input_is_the_same_dataset_on_every_date(path: str, dataset: str) -> None:
-    assert exports._dataset(Path(path), DAY) == dataset
+    assert exports._dataset(path, DAY) == dataset
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("/data/x", ("file", "/data/x")),
+        ("s3a://bucket/in/x", ("s3://bucket", "in/x")),
+        ("abfss://c@account.dfs.core.windows.net/x", ("abfss://c@account.dfs.core.windows.net", "x")),
+    ],
+)
+def test_a_dataset_is_named_as_lineage_names_those_of_its_store(path: str, named: tuple[str, str]) -> None:
+    assert openlineage._named(path) == named

@@ -43,7 +43,7 @@ def start(seen: Observed) -> Any:
     """The event of a run that begins: what it reads is known, nothing else."""
     from openlineage.client.event_v2 import InputDataset, RunState
 
-    source = InputDataset(namespace="file", name=seen.source)
+    source = InputDataset(*_named(seen.source))
     return _event(seen, RunState.START, seen.record.started_at, [source], [])
 
 
@@ -59,6 +59,15 @@ def end(seen: Observed) -> Any:
     when = (datetime.fromisoformat(record.started_at) + total).isoformat(timespec="milliseconds")
     outputs = [_output(seen, table) for table in _TABLES] if published else []
     return _event(seen, state, when, [_input(seen)], outputs)
+
+
+def _named(path: str) -> tuple[str, str]:
+    """Namespace and name of a data set: ``file`` and the path on this machine, else the store and the path there."""
+    scheme, sign, rest = path.partition("://")
+    if not sign:
+        return "file", path
+    store, _, name = rest.partition("/")
+    return f"{'s3' if scheme in ('s3a', 's3n') else scheme}://{store}", name
 
 
 def _event(seen: Observed, state: Any, when: str, inputs: list[Any], outputs: list[Any]) -> Any:
@@ -159,7 +168,7 @@ def _input(seen: Observed) -> Any:
         facets["dataQualityAssertions"] = f.data_quality_assertions_dataset.DataQualityAssertionsDatasetFacet(
             [_assertion(c) for c in asserted]
         )
-    return InputDataset("file", seen.source, facets, facets=_schema(seen.schemas.get("input")))
+    return InputDataset(*_named(seen.source), facets, facets=_schema(seen.schemas.get("input")))
 
 
 def _assertion(check: CheckOutcome) -> Any:
@@ -210,7 +219,7 @@ def _output(seen: Observed, table: str) -> Any:
     about = _schema(seen.schemas.get(table))
     if table == "predictions" and about:
         about["columnLineage"] = f.column_lineage_dataset.ColumnLineageDatasetFacet(_lineage(seen))
-    return OutputDataset("file", f"{seen.root}/{table}", facets, facets=about)
+    return OutputDataset(*_named(f"{seen.root}/{table}"), facets, facets=about)
 
 
 def _lineage(seen: Observed) -> dict[str, Any]:
@@ -218,7 +227,7 @@ def _lineage(seen: Observed) -> dict[str, Any]:
     from openlineage.client.facet_v2 import column_lineage_dataset as lineage
 
     def read(column: str, how: str) -> Any:
-        return lineage.InputField("file", seen.source, column, [lineage.Transformation("DIRECT", how)])
+        return lineage.InputField(*_named(seen.source), column, [lineage.Transformation("DIRECT", how)])
 
     given = {name: [read(name, "IDENTITY")] for name in seen.kept}
     ours = {*given, "model_id", "timestamp"}
