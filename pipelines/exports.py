@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from glob import has_magic
 from itertools import takewhile
@@ -81,7 +82,9 @@ def _dataset(path: str, run_date: str) -> str:
 
 
 def _last_published(root: AnyPath, record: RunRecord) -> str | None:
-    known = [record, *ledger.history(root)]
+    known = [record]
+    with suppress(OSError):  # of a sink that cannot be reached the failure is what matters
+        known += ledger.history(root)
     times: list[Any] = [r.started_at for r in known if r.status == "published"]
     return max(times, key=datetime.fromisoformat, default=None)
 

@@ -170,7 +170,7 @@ def failed(attempt: Attempt, place: Slot, error: ScorelineError | Stopped, dry_r
     record = attempt.record(status, error)
     if dry_run:
         return record
-    if not place.root.is_dir():
+    if not _reached(place):
         alerts.tell(attempt, record, None)
         exports.ended(attempt, place, record)
         return attempt.record(status, error)
@@ -186,6 +186,14 @@ def failed(attempt: Attempt, place: Slot, error: ScorelineError | Stopped, dry_r
     except Exception as problem:  # the first error is the one to tell, whatever else is broken
         log.warning("the ledger or the page of the failed run could not be written: %s", problem)
         return record
+
+
+def _reached(place: Slot) -> bool:
+    """Whether the pipeline's folder is there, and somewhere that this user may look."""
+    try:
+        return place.root.is_dir()
+    except OSError:
+        return False
 
 
 def _page_path(place: Slot, run_id: str, attempt: Attempt | None = None) -> AnyPath:

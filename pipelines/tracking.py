@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from pipelines import storage
 from pipelines.records import DriftFinding, RunRecord
 
 _BATCH = 1000  # metrics that one request may hold
@@ -103,12 +104,11 @@ def _dataset(record: RunRecord) -> Any:
     from mlflow.entities import Dataset
 
     path = record.inputs.get("path", "input")
+    kind = path.partition("://")[0] if storage.is_remote(path) else "local"
     return Dataset(
         name=path[-500:],  # MLflow's limit; the end of a path tells more than its beginning
         digest=record.inputs.get("digest", "")[:36],
-        source_type=path.partition("://")[0]
-        if "://" in path
-        else "local",  # as mlflow.data.get_source knows it
+        source_type=kind,  # as mlflow.data.get_source knows it
         source=json.dumps({"uri": path}),
         profile=json.dumps(
             {
