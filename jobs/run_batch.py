@@ -81,6 +81,7 @@ def _one(
     from pipelines import load_config, run_batch
 
     traces = True
+    form.forget()
     try:
         config = load_config(path, run_date=day, overrides=overrides)
         form.secrets = config.secrets

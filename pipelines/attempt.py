@@ -14,7 +14,7 @@ from typing import Any
 from pipelines.config import Config
 from pipelines.errors import ScorelineError, Stopped
 from pipelines.masking import Masking
-from pipelines.records import RunRecord
+from pipelines.records import RunRecord, StageTime
 from pipelines.redaction import redact
 
 log = logging.getLogger("scoreline")
@@ -27,6 +27,8 @@ class Attempt:
     ``facts`` are fields of the record, ``detail`` is what only the page shows; ``task_seconds``: core
     seconds that Spark tasks took; ``published``: its outputs are visible, whatever fails from then on.
     ``clock`` gives the wall time of the record's ``started_at``; nothing published depends on it.
+    ``stages`` are those that have ended, in order. ``context`` says where the run is now, for the lines of its log:
+    name, run_date, run_id (once it is known) and stage. ``entering`` is told of each stage, and of None after it.
     """
 
     config: Config
@@ -37,27 +39,41 @@ class Attempt:
     detail: dict[str, Any] = field(default_factory=dict)
     task_seconds: float = 0.0
     published: bool = False
+    stages: list[StageTime] = field(default_factory=list)
+    context: dict[str, str] = field(default_factory=dict)
+    entering: Callable[[str | None], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self.started_at = self.clock().isoformat(timespec="milliseconds")
         self._start = time.perf_counter()
         self._cpu = _cpu()
+        self.context |= {"name": self.config.name, "run_date": self.config.run_date.isoformat()}
         self.masking = Masking.of(self.config.quality.sensitive, self.config.source.columns)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage; its wall seconds are in the record even when it fails."""
-        log.info("%s", name)
+        self.context["stage"] = name
+        log.info("%s", name, extra={"run": self.context})
+        self.entering(name)
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+            spent = time.perf_counter() - start
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
+            self.stages.append(StageTime(name, start - self._start, spent))
+            self.entering(None)
+        del self.context["stage"]  # where it failed, what is said of that still belongs to it
+
+    def identify(self, run_id: str) -> None:
+        """The run's name is known: from now on it is in the record and in every line of the log."""
+        self.facts["run_id"] = self.context["run_id"] = run_id
 
     def warn(self, text: str) -> None:
         """A warning is logged and stands in the record."""
         text = self.redact(text)
-        log.warning(text)
+        log.warning(text, extra={"run": self.context})
         self.warnings.append(text)
 
     def redact(self, text: str) -> str:

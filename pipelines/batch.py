@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from pipelines import (
     binding,
+    exports,
     failures,
     gates,
     incremental,
@@ -119,11 +120,13 @@ def _publish_once(
         committed = publish.recover(place, force)
         if committed and not force:
             return outcome.already(attempt, place, committed)
+        exports.begun(attempt, place)
         work = _resolve(attempt, place)
         if not work.files:
             return outcome.nothing_new(attempt, place)
         spark = _start(attempt, spark)
-        with session.settings(spark, session.RUN_SETTINGS), session.described(spark, attempt.config.name):
+        told = session.described(spark, attempt.config.name, attempt.context["run_date"])
+        with session.settings(spark, session.RUN_SETTINGS), told as attempt.entering:
             plan = _plan(attempt, place, spark, work)
             staging = publish.open_staging(place, attempt.facts["run_id"], plan.work)
             try:
@@ -143,8 +146,10 @@ def _dry_run(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, 
     work = _resolve(attempt, place)
     if not work.files:
         return attempt.record("dry_run")
+    gates.loadable(attempt.config, work.model)
     spark = _start(attempt, spark)
-    with session.settings(spark, session.RUN_SETTINGS):
+    told = session.described(spark, attempt.config.name, attempt.context["run_date"])
+    with session.settings(spark, session.RUN_SETTINGS), told as attempt.entering:
         _plan(attempt, place, spark, work).passes()
     return attempt.record("dry_run")
 
@@ -203,7 +208,7 @@ def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Wor
             **table.summary,
         }
         attempt.facts["inputs"]["config_digest"] = config.digest()
-        attempt.facts["run_id"] = _run_id(config, model, table)
+        attempt.identify(_run_id(config, model, table))
     with attempt.stage("plan"):
         previous = references.previous(config, place.root)
         reference = references.reference(config, model, previous, attempt.warn)

@@ -6,7 +6,6 @@ double), the rows for which it is not are named by a rule.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, DecimalType, StructType
 
+from pipelines import near
 from pipelines.errors import ConfigInvalid
 from pipelines.records import ModelColumn
 from pipelines.rules import RowRule, column
@@ -78,10 +78,10 @@ def bind(
         ConfigInvalid: naming every missing column with its near misses and every type that would lose values.
     """
     available = {f.name: f.dataType for f in schema.fields}
-    problems = [f"source.columns.{n}: the model has no such input{_near(n, [c.name for c in inputs])}"
+    problems = [f"source.columns.{n}: the model has no such input{near.told(n, [c.name for c in inputs])}"
                 for n in renamed if n not in {c.name for c in inputs}]  # fmt: skip
     problems += [
-        f"column {n!r} is missing{_near(n, list(available))}" for n in required if n not in available
+        f"column {n!r} is missing{near.told(n, list(available))}" for n in required if n not in available
     ]
     for wanted in inputs:
         problems += _mismatch(wanted, renamed.get(wanted.name, wanted.name), available)
@@ -99,18 +99,12 @@ def bind(
     )
 
 
-def _near(name: str, known: Sequence[str]) -> str:
-    folded = {k.casefold(): k for k in known}
-    near = difflib.get_close_matches(name.casefold(), list(folded), n=3, cutoff=0.6)
-    return f"; near: {', '.join(repr(folded[n]) for n in near)}" if near else ""
-
-
 def _mismatch(wanted: ModelColumn, source: str, available: Mapping[str, DataType]) -> list[str]:
     if source not in available:
         if not wanted.required:
             return []
-        near = _near(source, list(available))
-        return [f"model input {wanted.name!r} ({wanted.type}): column {source!r} is missing{near}"]
+        like = near.told(source, list(available))
+        return [f"model input {wanted.name!r} ({wanted.type}): column {source!r} is missing{like}"]
     if _fits(wanted.type, available[source]):
         return []
     found = available[source].simpleString()

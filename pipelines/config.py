@@ -26,6 +26,7 @@ from pydantic import (
 
 from pipelines import config_files
 from pipelines.config_alerts import Notify, Retrain
+from pipelines.config_observability import Observability
 from pipelines.errors import ConfigInvalid
 from pipelines.redaction import redact
 
@@ -162,15 +163,17 @@ class Config(_Section):
     sink: Sink = Sink()
     notify: Notify = Notify()
     retrain: Retrain | None = None
+    observability: Observability = Observability()
     tracking_uri: str | None = None
     run_date: date
     _secrets: tuple[str, ...] = PrivateAttr(default=())
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Values of secret-looking environment variables, and addresses of webhooks: masked in all that is written."""
+        """Values of secret-looking environment variables, addresses of webhooks and headers of exporters: masked in
+        all that is written."""
         webhooks = (*self.notify.secrets, *(self.retrain.secrets if self.retrain else ()))
-        return (*self._secrets, *webhooks)
+        return (*self._secrets, *webhooks, *self.observability.secrets)
 
     @property
     def tracking(self) -> str:
@@ -183,7 +186,7 @@ class Config(_Section):
         The suites count by their text, not by their path; where the outputs go, who is told of them and what
         is masked does not count.
         """
-        elsewhere = dict.fromkeys(("sink", "tracking_uri", "notify", "retrain"), True)
+        elsewhere = dict.fromkeys(("sink", "tracking_uri", "notify", "retrain", "observability"), True)
         body = self.model_dump(
             mode="json", exclude={**elsewhere, "model": {"uri", "digest"}, "quality": {"sensitive"}}
         )

@@ -10,6 +10,8 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+MARKER = "scoreline-model-failed:"  # around what a worker tells the driver in the message of a failed task
+
 
 class ScorelineError(Exception):
     """Root of all errors that a run reports.

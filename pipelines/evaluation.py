@@ -99,7 +99,8 @@ def evaluate(
             if committed is None:
                 raise _not_published(place)
             own = session.session(f"scoreline-{config.name}") if spark is None else spark
-            with session.settings(own, session.RUN_SETTINGS), session.described(own, config.name):
+            told = session.described(own, config.name, attempt.context["run_date"])
+            with session.settings(own, session.RUN_SETTINGS), told as attempt.entering:
                 try:
                     return _evaluate(attempt, place, own, committed, request, files)
                 except KeyboardInterrupt:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
-from pipelines.errors import ConfigInvalid, InputUnavailable, ModelFailed, ScorelineError, SinkUnwritable
-from pipelines.scoring.account import MARKER
+from pipelines.errors import (
+    MARKER,
+    ConfigInvalid,
+    InputUnavailable,
+    ModelFailed,
+    ScorelineError,
+    SinkUnwritable,
+)
 
 _MODEL = re.compile(re.escape(MARKER) + r"(\{.*?\})" + re.escape(MARKER), re.DOTALL)
 _NO_ROOM = ("No space left on device", "Disk quota exceeded", "Read-only file system")
@@ -27,6 +34,11 @@ _INPUT = (
     "CHECKSUM",
     "crc",
 )
+_VERSIONS = re.compile(r"different version: (\S+) than that in driver: ([\d.]*\d)")
+_NO_PYTHON = re.compile(r'Cannot run program "([^"]*)"')
+_SAID_BY_PYTHON = re.compile(r"Error from python worker:\s*\n([^\n]*)")
+_NO_MODULE = re.compile(r"No module named '(\w+)|PACKAGE_NOT_INSTALLED\] (\w+)")
+_SERVICE = re.compile(r"Service '(\w+)' failed after")
 _UNTRUSTED = re.compile(r"Untrusted types found in the file: (\[[^\]]*\])")
 
 
@@ -71,6 +83,8 @@ def _of_spark(text: str) -> ScorelineError:
     if match := _MODEL.search(text):
         return of_model(json.loads(match[1]))
     first = _cause(text)
+    if set_up := _of_python(text) or _of_network(text):
+        return set_up
     if any(sign in text for sign in _NO_ROOM):
         return SinkUnwritable(
             f"Spark cannot write: {first}", hint="Make room on the sink's disk, then run again."
@@ -101,6 +115,44 @@ def _of_spark(text: str) -> ScorelineError:
             hint="Write the file again, then run again.",
         )
     return ScorelineError(f"Spark failed: {first}", hint="The log has the stack trace.")
+
+
+def _of_python(text: str) -> ScorelineError | None:
+    """A Python that cannot be a worker: another minor version, none at all, or one without the libraries."""
+    if match := _VERSIONS.search(text):
+        found = f"Python {match[1]}, but the driver is Python {match[2]}"
+    elif match := _NO_PYTHON.search(text):
+        found = f"{match[1]!r}, which cannot be started"
+    elif match := _SAID_BY_PYTHON.search(text):
+        found = f"a Python that does not start: {match[1].strip()}"
+    elif match := _NO_MODULE.search(text):
+        found = f"a Python without the package {(match[1] or match[2]).lower()!r}"
+    else:
+        return None
+    return ConfigInvalid(
+        f"The Python workers would run {found}.",
+        hint=f"Set PYSPARK_PYTHON (on a cluster: --conf spark.executorEnv.PYSPARK_PYTHON=…) to a Python "
+        f"{sys.version_info[0]}.{sys.version_info[1]} in which requirements.lock is installed; make puts one at "
+        ".venv/bin/python.",
+    )
+
+
+def _of_network(text: str) -> ScorelineError | None:
+    """A port that another program has, or an address that is not this machine's."""
+    service = _SERVICE.search(text)
+    if service is None and "java.net.BindException" not in text:
+        return None
+    named = service[1] if service else "Spark"
+    if "Cannot assign requested address" in text:
+        return ConfigInvalid(
+            f"{named} cannot listen at its address, which is not this machine's.",
+            hint="Set SPARK_LOCAL_IP, or spark.driver.bindAddress, to an address of this machine, such as 127.0.0.1.",
+        )
+    setting = {"sparkDriver": "spark.driver.port", "SparkUI": "spark.ui.port"}.get(named, "its port")
+    return ConfigInvalid(
+        f"{named} found its port in use by another program.",
+        hint=f"Leave {setting} out, so that a free one is taken, give another one, or raise spark.port.maxRetries.",
+    )
 
 
 def _cause(text: str) -> str:

@@ -9,10 +9,10 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import drift as statistics
 from pipelines import expectations as suites
-from pipelines import passes, run_figures, scoring, storage
+from pipelines import model_objects, passes, run_figures, scoring, storage
 from pipelines.attempt import Attempt
 from pipelines.config import Config
-from pipelines.errors import DataRefused, DriftBlocked, InputUnavailable, InvariantBroken
+from pipelines.errors import ConfigInvalid, DataRefused, DriftBlocked, InputUnavailable, InvariantBroken
 from pipelines.expectations import SuitePlan
 from pipelines.passes import Measured, Pass
 from pipelines.profiles import TableFacts, TableProfile
@@ -22,6 +22,24 @@ from pipelines.references import Previous
 from pipelines.source import SourceTable
 
 Suites = tuple[SuitePlan | None, SuitePlan | None]
+
+
+def loadable(config: Config, model: ResolvedModel) -> None:
+    """What the workers would say of the model, as far as it is known without loading it.
+
+    Raises:
+        ConfigInvalid: it has no such method, or its skops file holds types that nobody trusts.
+    """
+    if problem := model_objects.lacks(
+        model.payload, model.flavor, model.flavor_options, config.model.predict
+    ):
+        raise ConfigInvalid(f"model.predict: {problem}.", hint="Name one of its methods in model.predict.")
+    types = model_objects.untrusted(model.payload, model.flavor_options, config.model.trusted_types)
+    if types:
+        raise ConfigInvalid(
+            f"model: its skops file holds types that are not trusted: {types}.",
+            hint="If you know them, list them in model.trusted_types.",
+        )
 
 
 def plan_suites(config: Config, model: ResolvedModel, table: SourceTable, spark: SparkSession) -> Suites:

@@ -92,8 +92,8 @@ def _columns(text: str | None, uri: str, part: str) -> tuple[ModelColumn, ...]:
     if not text:
         raise ConfigInvalid(
             f"model.uri: {uri!r} has no signature {part}, so that its columns and types are not known.",
-            hint="Log it again with signature=mlflow.models.infer_signature(X, model.predict(X)), or add one with "
-            "mlflow.models.set_signature(uri, signature).",
+            hint="Log it again with mlflow.models.infer_signature(X, model.predict(X)) as its signature, or add one "
+            "with mlflow.models.set_signature(uri, signature).",
         )
     specs = _parsed(text, uri)
     if part == "inputs" and any(s["type"] == "tensor" or "name" not in s for s in specs):

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines import (
     alerts,
+    exports,
     ledger,
     metric_tables,
     publish,
@@ -42,6 +43,7 @@ def identity(model: ResolvedModel) -> dict[str, Any]:
 def collect(attempt: Attempt, the_pass: Pass, staging: Staging) -> dict[str, int]:
     """Stage both tables of rows; rows by table, as their footers count them."""
     counts = the_pass.collect(staging)
+    attempt.detail["schemas"] = exports.schemas(the_pass)
     rules = (*the_pass.screen.before, *the_pass.screen.after)
     warned = {r.name for r in rules if not r.critical}
     by, examples = quarantine_summary.summary(staging.table("quarantine").glob("*.parquet"), warned)
@@ -71,6 +73,7 @@ def metrics(
     }
     for name, table in tables.items():
         publish.write_table(staging, name, table)
+    attempt.detail |= {"profile": tables["profile_metrics"], "inputs": [c.name for c in model.inputs]}
     attempt.facts["peak_worker_rss_mb"] = round(state.peak_rss_mb, 1)
     attempt.facts["spark"] = {
         "engine": the_pass.name,
@@ -82,6 +85,9 @@ def metrics(
         "num_inferences": state.predicted + state.failed,
         "inference_calls": state.calls,
         "batches": state.batches,
+        "failed_batches_counter": state.failed_calls,
+        "inference_request_batch_size": state.call_rows.to_dict(),
+        "inference_batch_latency_micro_secs": state.call_micros.to_dict(),
         "model_byte_size": len(model.payload),
     }
     outputs = [o.name for o in the_pass.screen.outputs]
@@ -121,8 +127,12 @@ def published(attempt: Attempt, place: Slot, exit_code: int) -> RunRecord:
         if warning:
             attempt.warn(warning)
     rows, page_path = attempt.facts["rows"], attempt.facts["paths"]["report"]
-    log.info("published %d rows, %d quarantined; page: %s", rows["scored"], rows["quarantined"], page_path)
+    log.info(
+        "published %d rows, %d quarantined; page: %s", rows["scored"], rows["quarantined"], page_path,
+        extra={"run": attempt.context},
+    )  # fmt: skip
     alerts.tell(attempt, attempt.record("published", exit_code=exit_code), event)
+    exports.ended(attempt, place, attempt.record("published", exit_code=exit_code))
     return _close(attempt, place, attempt.record("published", exit_code=exit_code))
 
 
@@ -138,12 +148,14 @@ def already(attempt: Attempt, place: Slot, committed: Mapping[str, Any]) -> RunR
             ledger.write(place.root, of_commit)
         code = of_commit.exit_code  # its alert has reached nobody yet
         alerts.tell(attempt, of_commit, None)
+        exports.ended(attempt, place, of_commit)
     return _close(attempt, place, attempt.record("already_published", exit_code=code))
 
 
 def nothing_new(attempt: Attempt, place: Slot) -> RunRecord:
     """An incremental run without any new file: nothing is published, and the date stays open for later ones."""
     attempt.facts["rows"] = {"read": 0, "scored": 0, "quarantined": 0}
+    exports.ended(attempt, place, attempt.record("already_published"))
     return _close(attempt, place, attempt.record("already_published"))
 
 
@@ -158,20 +170,30 @@ def failed(attempt: Attempt, place: Slot, error: ScorelineError | Stopped, dry_r
     record = attempt.record(status, error)
     if dry_run:
         return record
-    if not place.root.is_dir():
+    if not _reached(place):
         alerts.tell(attempt, record, None)
+        exports.ended(attempt, place, record)
         return attempt.record(status, error)
     try:
         if not attempt.published:
             attempt.facts.setdefault("paths", {})["report"] = str(_page_path(place, record.run_id, attempt))
             event = alerts.event(attempt, place.root, status)
             alerts.tell(attempt, attempt.record(status, error), event)
+            exports.ended(attempt, place, attempt.record(status, error))
             record = attempt.record(status, error)
             _write_page(attempt, place, record, attempt)
         return _close(attempt, place, record)
     except Exception as problem:  # the first error is the one to tell, whatever else is broken
         log.warning("the ledger or the page of the failed run could not be written: %s", problem)
         return record
+
+
+def _reached(place: Slot) -> bool:
+    """Whether the pipeline's folder is there, and somewhere that this user may look."""
+    try:
+        return place.root.is_dir()
+    except OSError:
+        return False
 
 
 def _page_path(place: Slot, run_id: str, attempt: Attempt | None = None) -> AnyPath:

@@ -217,6 +217,15 @@ class RetrainEvent:
 
 
 @dataclass(frozen=True)
+class StageTime:
+    """When a stage of a run began, in seconds after the run did, and how many seconds it took."""
+
+    name: str
+    began: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """What a run says of itself: the JSON line, the ledger's record and the notebook's return value.
 
@@ -276,6 +285,32 @@ class RunDetail:
     drift: tuple[DriftFinding, ...] = ()
     distributions: tuple[Distribution, ...] = ()
     quarantine_examples: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is exported of a run, beside its record; of a run that failed, as much of it as is known.
+
+    ``source`` and ``root`` are absolute paths or URIs: of the input (what all dates share of it), and of the folder of
+    the pipeline's tables.
+    ``last_published`` is when the last run that published began (ISO, UTC). ``rules`` are the names of row rules.
+    ``schemas`` has Spark types by column, of ``input``, ``predictions`` and ``quarantine``; ``feeds`` the source
+    column of each model input; ``kept`` what goes from the input to the predictions as it is. ``profile`` has rows
+    of ``profile_metrics`` without what is sensitive; ``sizes`` bytes and files of each published table.
+    """
+
+    record: RunRecord
+    source: str
+    root: str
+    stages: tuple[StageTime, ...] = ()
+    last_published: str | None = None
+    rules: frozenset[str] = frozenset()
+    schemas: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    feeds: Mapping[str, str] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+    profile: tuple[Mapping[str, Any], ...] = ()
+    checks: tuple[CheckOutcome, ...] = ()
+    sizes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def plain(value: Any) -> Any:

@@ -44,7 +44,8 @@ def reference(
     if wanted == "model":
         if model.baseline is None:
             warn(
-                "drift: the model version carries no baseline profile; log one with pipelines.registry.log_baseline"
+                "drift: the model version carries no baseline profile; log one with pipelines.registry.log_baseline, "
+                "or compare with drift.baseline: previous, or with none"
             )
         return profiles.load_baseline(model.baseline) if model.baseline else None
     if wanted == "previous":

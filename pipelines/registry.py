@@ -18,10 +18,11 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from pipelines import model_files
+from pipelines import model_files, near
 from pipelines.config import Model
 from pipelines.errors import ConfigInvalid, ModelUnavailable
 from pipelines.records import ResolvedModel
+from pipelines.redaction import redact
 
 _ALIAS = re.compile(r"models:/(?P<name>[^@/]+)@(?P<alias>[^/]+)")
 _VERSION = re.compile(r"models:/(?P<name>[^@/]+)/(?P<version>\d+)")
@@ -33,6 +34,8 @@ _PATIENCE = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
+_HINT = "Check name, version or alias, and that MLFLOW_TRACKING_URI (or tracking_uri) is the right registry."
+_LOOKED_AT = 1000  # names, among which a near one is looked for
 _STALLED = 180.0  # seconds: all of MLflow's own tries at one request end before
 
 
@@ -169,11 +172,47 @@ def _ask(uri: str, question: Any, tracking_uri: str, scratch: Path | None = None
         client = mlflow.MlflowClient(tracking_uri)  # the registry: MLFLOW_REGISTRY_URI, else the same
         return _in_time(lambda: question(client), scratch)
     except Exception as error:  # MLflow raises its own, requests', SQLAlchemy's and the stores' errors
+        if instead := _instead(uri, error, tracking_uri):
+            raise ModelUnavailable(
+                f"model.uri: cannot get {uri!r} from the registry: {instead}.", hint=_HINT
+            ) from None
         first = (str(error).splitlines() or [""])[0][:300]
         raise ModelUnavailable(
-            f"model.uri: cannot get {uri!r} from the registry: {type(error).__name__}: {first}",
-            hint="Check name, version or alias, and that MLFLOW_TRACKING_URI (or tracking_uri) is the right registry.",
+            f"model.uri: cannot get {uri!r} from the registry: {type(error).__name__}: {first}", hint=_HINT
         ) from error
+
+
+def _instead(uri: str, error: Exception, tracking_uri: str) -> str:
+    """What a registry that answers has in place of a model that it does not have; empty for all other errors."""
+    missing = getattr(error, "error_code", None) in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+    match = _ALIAS.fullmatch(uri) or _VERSION.fullmatch(uri)
+    if not missing or match is None:
+        return ""
+    import mlflow
+
+    name, wanted = match.groups()
+    where = redact(os.environ.get("MLFLOW_REGISTRY_URI") or tracking_uri, ())
+    with suppress(Exception):  # the first error is the one to tell
+        client = mlflow.MlflowClient(tracking_uri)
+        names = _in_time(
+            lambda: [m.name for m in client.search_registered_models(max_results=_LOOKED_AT)], None
+        )
+        if name not in names and len(names) < _LOOKED_AT:
+            has = (
+                near.told(name, names) or f"; it has {', '.join(map(repr, names[:5]))}"
+                if names
+                else ", nor any other"
+            )
+            return f"{where} has no model {name!r}{has}"
+        if "@" in uri:
+            aliases = {a: str(v) for a, v in client.get_registered_model(name).aliases.items()}
+            known = ", ".join(f"{a!r} (version {v})" for a, v in sorted(aliases.items())[:10])
+            like = near.told(wanted, list(aliases))
+            return f"{name!r} has no alias {wanted!r}{like}; it has {known or 'none'}"
+        found = client.search_model_versions(f"name = '{name}'", max_results=100)
+        versions = sorted((int(v.version) for v in found), reverse=True)
+        return f"{name!r} has no version {wanted}; it has {', '.join(map(str, versions[:10])) or 'none'}"
+    return ""
 
 
 def _in_time(question: Callable[[], Any], scratch: Path | None) -> Any:

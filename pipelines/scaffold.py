@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import yaml
 from pyspark.sql.types import AtomicType
 
-from pipelines import profiles, registry, sample, scoring, screening, source, suite_proposal
+from pipelines import model_objects, profiles, registry, sample, scoring, screening, source, suite_proposal
 from pipelines.config import Config
 from pipelines.errors import ConfigInvalid, SinkUnwritable, UsageWrong
 from pipelines.profiles import TableProfile
@@ -29,6 +29,10 @@ _NO_BASELINE = (
     "the model carries no baseline profile: the suites know names, types and nullability only, and drift is measured "
     "against the previous run. Log one with pipelines.registry.log_baseline(model_info, "
     "pipelines.profiles.baseline_from_pandas(X, predictions)), then run this again with --force."
+)
+_UNTRUSTED = (
+    "the model's skops file holds types that skops does not trust by itself: {}. If you know where the model comes "
+    "from, take the # away from trusted_types in {}; until then a run ends with exit code 78."
 )
 
 
@@ -92,14 +96,20 @@ def scaffold(wish: Wish) -> Scaffold:
         "input": suite_proposal.input_suite(name, _inputs(model, looked, proposal), baseline, looked.total),
         "output": suite_proposal.output_suite(name, outputs, baseline),
     }
-    text = _configuration(wish, config, model, looked, proposal, method, paths)
+    untrusted = model_objects.untrusted(model.payload, model.flavor_options)
+    text = _configuration(wish, config, model, looked, proposal, method, untrusted, paths)
     _write(
         {
             paths[0]: text,
             **{p: suite_proposal.to_json(s) for p, s in zip(paths[1:], suites.values(), strict=True)},
         }
     )
-    warnings = (*model.warnings, *proposal.warnings, *(() if baseline else (_NO_BASELINE,)))
+    warnings = (
+        *model.warnings,
+        *proposal.warnings,
+        *(() if baseline else (_NO_BASELINE,)),
+        *((_UNTRUSTED.format(", ".join(untrusted), paths[0]),) if untrusted else ()),
+    )
     return Scaffold(
         name=name,
         model_id=model.model_id,
@@ -187,6 +197,7 @@ def _configuration(
     looked: Sample,
     proposal: SourceProposal,
     method: str,
+    untrusted: Sequence[str],
     paths: Sequence[Path],
 ) -> str:
     """The text of the configuration, with the reasons as comments."""
@@ -205,6 +216,7 @@ def _configuration(
         f"  uri: {_flow(wish.model)}",
         f"  predict: {method}",
         *(["  allow_pickle: true"] if wish.allow_pickle else []),
+        *_about_trust(untrusted),
         "source:",
         f"  format: {looked.format}",
         f"  path: {_flow(proposal.path)}" + ("" if when else "  # the same files on every date"),
@@ -228,6 +240,16 @@ def _configuration(
         *([f"tracking_uri: {_flow(tracking)}"] if tracking else []),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _about_trust(untrusted: Sequence[str]) -> list[str]:
+    """To trust a type is for a person to decide: what is proposed is a comment."""
+    if not untrusted:
+        return []
+    return [
+        "  # skops does not trust these types by itself; if you know where the model comes from, take the # away:",
+        f"  # trusted_types: {_flow(list(untrusted))}",
+    ]
 
 
 def _flow(value: Any) -> str:

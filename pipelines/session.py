@@ -7,6 +7,7 @@ import hashlib
 import io
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -14,7 +15,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from pipelines.errors import MARKER
 from pipelines.java import find_java, snappy_options
 
 log = logging.getLogger(__name__)
@@ -63,7 +65,31 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
     for key, value in {**_local_defaults(), **(conf or {})}.items():
         builder = builder.config(key, value)
     with _own_interrupts():
-        return builder.getOrCreate()
+        spark = builder.getOrCreate()
+    _quieten(spark)
+    return spark
+
+
+# What a process that runs alone leaves out of Spark's own log, as whole messages.
+_SAID_OTHERWISE = (
+    f".*{re.escape(MARKER)}.*",  # the run's error says it in a sentence
+    "Exception in task .*",  # the scheduler tells of the same failure, with the same trace,
+    "Aborting task.*",  # unless it is one of those above
+    "Aborting job .*",  # it reaches the driver as an exception
+    "CSV header does not conform .*Schema: __line.*",  # lines are read whole on purpose, and then taken apart
+)
+
+
+def _quieten(spark: SparkSession) -> None:
+    """A model that fails does so in each attempt of a task, and Spark logs each three times with all its traces: the
+    one line that says what to do would stand at the end of hundreds. Whatever else fails is logged as ever."""
+    with suppress(Exception):  # another logging library: nothing is lost but quiet
+        log4j = spark._jvm.org.apache.logging.log4j  # type: ignore[union-attr]
+        result = log4j.core.Filter.Result
+        root = log4j.LogManager.getContext(False).getConfiguration().getRootLogger()
+        for pattern in _SAID_OTHERWISE:
+            create = log4j.core.filter.RegexFilter.createFilter
+            root.addFilter(create(f"(?s){pattern}", None, False, result.DENY, result.NEUTRAL))
 
 
 @contextmanager
@@ -151,13 +177,21 @@ def code_digest() -> str:
 
 
 @contextmanager
-def described(spark: SparkSession, name: str) -> Iterator[None]:
-    """Name the jobs of a block, for the Spark UI, for counting them and for :func:`stop_jobs`."""
-    context = spark.sparkContext
+def described(spark: SparkSession, name: str, run_date: str) -> Iterator[Callable[[str | None], None]]:
+    """Name the jobs of a block, for the Spark UI and its event log, for counting them and for :func:`stop_jobs`.
+
+    What is yielded is told the stage that begins, or None: ``scoreline NAME DATE: score`` describes its jobs.
+    """
+    context, whole = spark.sparkContext, f"scoreline {name} {run_date}"
+
+    def entering(stage: str | None) -> None:
+        with suppress(*_GONE):
+            context.setJobDescription(f"{whole}: {stage}" if stage else whole)
+
     before = {key: context.getLocalProperty(key) for key in ("spark.jobGroup.id", "spark.job.description")}
-    context.setJobGroup(_group(name), f"scoreline {name}")
+    context.setJobGroup(_group(name), whole)
     try:
-        yield
+        yield entering
     finally:
         for key, old in before.items():
             with suppress(*_GONE):

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from pipelines import storage
 from pipelines.records import DriftFinding, RunRecord
 
 _BATCH = 1000  # metrics that one request may hold
@@ -103,12 +104,19 @@ def _dataset(record: RunRecord) -> Any:
     from mlflow.entities import Dataset
 
     path = record.inputs.get("path", "input")
+    kind = path.partition("://")[0] if storage.is_remote(path) else "local"
     return Dataset(
         name=path[-500:],  # MLflow's limit; the end of a path tells more than its beginning
         digest=record.inputs.get("digest", "")[:36],
-        source_type=record.inputs.get("format", "file"),
+        source_type=kind,  # as mlflow.data.get_source knows it
         source=json.dumps({"uri": path}),
-        profile=json.dumps({"num_rows": record.rows.get("read", 0), "files": record.inputs.get("files", 0)}),
+        profile=json.dumps(
+            {
+                "num_rows": record.rows.get("read", 0),
+                "files": record.inputs.get("files", 0),
+                "format": record.inputs.get("format"),
+            }
+        ),
     )
 
 
@@ -138,6 +146,10 @@ def _metrics(record: RunRecord, drift: Sequence[DriftFinding]) -> dict[str, floa
     for key in ("rows_per_second", "core_seconds", "peak_worker_rss_mb"):
         if (value := getattr(record, key)) is not None:
             metrics[key] = float(value)
+    for key, value in record.spark.items():  # the names are Beam's, where they mean the same
+        spread = value if isinstance(value, Mapping) else {"": value}
+        numbers = {k: v for k, v in spread.items() if isinstance(v, (int, float))}
+        metrics |= {f"{key}.{k}".rstrip("."): float(v) for k, v in numbers.items()}
     for finding in (f for f in drift if f.slice_key is None):
         for statistic in ("js_distance", "wasserstein_distance", "population_stability_index"):
             value = getattr(finding, statistic)

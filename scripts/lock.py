@@ -40,7 +40,8 @@ def main() -> None:
         java = Path(folder) / "java.in"
         java.write_text(JAVA + "\n")
         package = ["--build-deps-for", "editable", "setup.cfg"]
-        extras = ["--extra", "models", "--extra", "test", "--extra", "dev", "-c", "requirements.lock"]
+        groups = ("models", "openlineage", "opentelemetry", "prometheus", "test", "dev")
+        extras = [*(word for group in groups for word in ("--extra", group)), "-c", "requirements.lock"]
         _compile(python, "requirements.lock", package)
         _compile(python, "requirements-dev.lock", [*extras, *package])
         _compile(python, "requirements-java.lock", ["--no-annotate", str(java)])

@@ -8,6 +8,7 @@ import pytest
 from pyspark.errors import PySparkException
 
 from pipelines.errors import (
+    MARKER,
     ConfigInvalid,
     InputUnavailable,
     ModelFailed,
@@ -16,7 +17,6 @@ from pipelines.errors import (
     SinkUnwritable,
 )
 from pipelines.failures import explained
-from pipelines.scoring.account import MARKER
 
 HEAD = "Job aborted.\n\tat org.apache.spark.Foo\nCaused by: "
 
@@ -53,6 +53,36 @@ CASES = {
         from_worker("the model cannot be loaded: ModuleNotFoundError: No module named 'x'"),
         ConfigInvalid,
         "No module named",
+    ),
+    "another Python": (
+        "[PYTHON_VERSION_MISMATCH] Python in worker has different version: 3.12 than that in driver: 3.11, PySpark",
+        ConfigInvalid,
+        r"would run Python 3\.12, but the driver is Python 3\.11\. Set PYSPARK_PYTHON .*requirements\.lock",
+    ),
+    "no Python": (
+        f'{HEAD}java.io.IOException: Cannot run program "/opt/py": Exec failed, error: 2',
+        ConfigInvalid,
+        "'/opt/py', which cannot be started. Set PYSPARK_PYTHON",
+    ),
+    "a Python that fails": (
+        f"{HEAD}SparkException: \nError from python worker:\n  command not found\nPYTHONPATH was:\nEOFException",
+        ConfigInvalid,
+        "does not start: command not found. Set PYSPARK_PYTHON",
+    ),
+    "a Python without pandas": (
+        f"{HEAD}PythonException: Traceback\nModuleNotFoundError: No module named 'pandas'",
+        ConfigInvalid,
+        "without the package 'pandas'. Set PYSPARK_PYTHON",
+    ),
+    "port in use": (
+        "java.net.BindException: Address already in use: Service 'SparkUI' failed after 16 retries!",
+        ConfigInvalid,
+        r"SparkUI found its port in use .* Leave spark\.ui\.port out",
+    ),
+    "no such address": (
+        "java.net.BindException: Cannot assign requested address: Service 'sparkDriver' failed after 16 retries",
+        ConfigInvalid,
+        "sparkDriver cannot listen at its address.* SPARK_LOCAL_IP",
     ),
     "worker died": (
         f"{HEAD}SparkException: Python worker exited unexpectedly (crashed)\nCaused by: java.io.EOFException",

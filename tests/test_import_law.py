@@ -22,6 +22,7 @@ LAYERS: dict[str, set[str]] = {
         "config",
         "config_alerts",
         "config_files",
+        "config_observability",
         "csv_files",
         "csv_records",
         "drift",
@@ -29,6 +30,8 @@ LAYERS: dict[str, set[str]] = {
         "masking",
         "metric_tables",
         "model_files",
+        "model_objects",
+        "near",
         "parquet_files",
         "profiles",
         "quality_metrics",
@@ -47,6 +50,7 @@ LAYERS: dict[str, set[str]] = {
         "incremental",
         "labels",
         "ledger",
+        "observability",
         "publish",
         "quality_counts",
         "registry",
@@ -62,6 +66,7 @@ LAYERS: dict[str, set[str]] = {
         "attempt",
         "batch",
         "evaluation",
+        "exports",
         "failures",
         "gates",
         "labelled",
@@ -97,6 +102,9 @@ OWNERS: dict[str, tuple[str, ...]] = {
     ),
     "great_expectations": ("pipelines.expectations.",),
     "click": ("jobs.",),
+    "prometheus_client": ("pipelines.observability.prometheus",),
+    "opentelemetry": ("pipelines.observability.opentelemetry",),
+    "openlineage": ("pipelines.observability.openlineage",),
 }
 # What Python workers load: a Spark session is nothing to them, and every import is paid by each of them.
 WORKERS = tuple(

@@ -160,10 +160,15 @@ def test_an_artifact_that_was_tampered_with_is_another_model(shelf):
 @pytest.mark.parametrize(
     ("uri", "found"),
     [
-        ("models:/nobody/1", "name=nobody not found"),
-        ("models:/nobody@champion", "name=nobody not found"),
-        ("models:/demo/9", "version=9"),
-        ("models:/demo@challenger", "alias challenger not found"),
+        ("models:/nobody/1", r"sqlite:.*mlflow\.db has no model 'nobody'; it has 'demo'"),
+        ("models:/nobody@champion", "has no model 'nobody'; it has 'demo'"),
+        ("models:/Demmo@champion", "has no model 'Demmo'; near: 'demo'"),
+        ("models:/demo/9", "'demo' has no version 9; it has 2, 1"),
+        (
+            "models:/demo@champoin",
+            r"'demo' has no alias 'champoin'; near: 'champion'; it has 'champion' \(version",
+        ),
+        ("models:/demo@challenger", r"'demo' has no alias 'challenger'; .*it has 'champion' \(version"),
         ("models:/m-00000000000000000000000000000000", "m-0000"),
         ("runs:/0123456789abcdef0123456789abcdef/model", "0123456789abcdef not found"),
         ("runs:/{run}/nothing", "nothing"),

@@ -13,6 +13,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from pipelines.records import ModelColumn
 from pipelines.scoring import loaders
 from pipelines.scoring.account import ISOLATED_PER_BATCH, MARKER, ModelFailedHere, Task
 from pipelines.scoring.loaders import ModelSpec
-from pipelines.scoring.states import WorkerState, merge_states
+from pipelines.scoring.states import Distribution, WorkerState, merge_states
 from pipelines.scoring.worker import BITS, ERROR, STATE, run
 
 INPUTS = (ModelColumn("x", "double"),)
@@ -84,6 +85,9 @@ def test_batches_come_back_in_order_and_the_account_stands_on_the_very_last_row(
     assert [r["prediction"] for r in rows] == [2.0, 4.0, 6.0, 8.0, 10.0, 12.0]
     assert {r[ERROR] for r in rows} == {None}
     assert (state.rows, state.predicted, state.failed, state.batches, state.calls) == (6, 6, 0, 3, 3)
+    assert state.call_rows.to_dict() == {"count": 3, "min": 1, "max": 3, "mean": 2.0}
+    assert state.call_micros.times == 3
+    assert state.failed_calls == 0
 
 
 def test_a_task_without_batches_loads_nothing_and_says_nothing():
@@ -141,6 +145,9 @@ def test_a_poison_row_alone_is_refused_with_its_reason_and_its_neighbours_are_sc
     assert [r["prediction"] for r in rows if r[ERROR] is None] == [2 * v for v in values if v != 637.0]
     assert (state.predicted, state.failed) == (999, 1)
     assert state.calls == len(model.sizes) <= 1 + 2 * math.ceil(math.log2(1000))
+    # each half that holds the row fails, and each other one answers: they split the batch without it
+    assert state.failed_calls == state.calls - state.call_rows.times
+    assert (state.call_rows.total, state.call_rows.most) == (999, 500)
 
 
 @settings(deadline=None, max_examples=40)
@@ -333,9 +340,11 @@ def profile(values: list[float]) -> TableProfile:
     return found
 
 
+spreads = st.lists(whole, max_size=3).map(lambda values: reduce(Distribution.observe, values, Distribution()))
 states = st.builds(
     WorkerState,
-    rows=whole, predicted=whole, failed=whole, batches=whole, calls=whole,
+    rows=whole, predicted=whole, failed=whole, batches=whole, calls=whole, failed_calls=whole,
+    call_rows=spreads, call_micros=spreads,
     counts=counts,
     loads=st.lists(st.tuples(names, halves), max_size=2).map(tuple),
     workers=st.lists(names, unique=True, max_size=2).map(lambda w: tuple(sorted(w))),

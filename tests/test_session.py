@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 import pipelines
 from pipelines import session
+from pipelines.errors import MARKER
 
 
 def test_the_active_session_is_reused(spark: SparkSession) -> None:
@@ -72,7 +73,7 @@ def test_what_workers_get_is_the_whole_package(spark: SparkSession) -> None:
 def test_jobs_of_a_block_are_known_by_its_name_and_the_group_before_is_put_back(spark: SparkSession) -> None:
     context = spark.sparkContext
     context.setJobGroup("mine", "my own jobs")
-    with session.described(spark, "described"):
+    with session.described(spark, "described", "2026-11-22"):
         spark.range(3).collect()
     spark.range(3).collect()
     assert len(context.statusTracker().getJobIdsForGroup("scoreline:described")) == 1
@@ -98,7 +99,7 @@ def test_an_interrupt_cancels_the_jobs_of_a_block_and_leaves_the_session_usable(
             time.sleep(60)
             yield batch
 
-    with session.described(spark, "slow"):
+    with session.described(spark, "slow", "2026-11-22"):
         thread = threading.Thread(target=interrupt_once_it_runs)
         thread.start()
         with pytest.raises((KeyboardInterrupt, OSError)):  # py4j may stumble while it handles the first
@@ -115,3 +116,25 @@ def test_task_seconds_grow_with_work(spark: SparkSession) -> None:
     before = session.task_seconds(spark)
     spark.range(1, numPartitions=1).where("java_method('java.lang.Thread', 'sleep', 50L) IS NULL").collect()
     assert session.task_seconds(spark) - before >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        (f"Lost task 0.0: PythonException: Traceback\n  x\n{MARKER}{{}}{MARKER}\n", False),
+        ("Exception in task 0.0 in stage 1.0 (TID 1)", False),
+        ("Aborting task", False),
+        ("CSV header does not conform to the schema.\n Header: id, a\n Schema: __line\n", False),
+        ("CSV header does not conform to the schema.\n Header: id, a\n Schema: id, b\n", True),
+        ("Lost task 0.0: java.lang.OutOfMemoryError: Java heap space", True),
+        ("Task 0 in stage 1.0 failed 3 times; aborting job", True),
+    ],
+)
+def test_sparks_log_leaves_out_only_what_the_run_says_itself(
+    spark: SparkSession, message: str, kept: bool
+) -> None:
+    log4j = spark._jvm.org.apache.logging.log4j
+    event = log4j.core.impl.Log4jLogEvent.newBuilder().setLevel(log4j.Level.ERROR)
+    event = event.setMessage(log4j.message.SimpleMessage(message)).build()
+    root = log4j.LogManager.getContext(False).getConfiguration().getRootLogger()
+    assert root.isFiltered(event) != kept

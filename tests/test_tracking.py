@@ -26,6 +26,7 @@ RECORD = RunRecord(
     seconds={"score": 1.5, "total": 2.0},
     rows_per_second=5.0,
     core_seconds=3.0,
+    spark={"engine": "scan", "num_inferences": 10, "inference_request_batch_size": {"count": 2, "max": 6}},
 )
 DRIFT = DriftFinding(
     column_name="mean radius",
@@ -83,6 +84,7 @@ def test_counts_timings_and_drift_are_metrics(logged: Any) -> None:
     expected = {
         "rows.read": 10.0, "rows.scored": 8.0, "rows.quarantined": 2.0, "seconds.score": 1.5,
         "rows_per_second": 5.0, "core_seconds": 3.0, "quarantined_by.between_a_b__ \u00e9_": 2.0,
+        "num_inferences": 10.0, "inference_request_batch_size.max": 6.0,
         "drift.js_distance.mean radius": 0.25, "drift.wasserstein_distance.mean radius": 1.5,
     }  # fmt: skip
     assert logged.data.metrics.items() >= expected.items()
@@ -97,10 +99,13 @@ def test_the_exact_model_version_is_named(logged: Any) -> None:
 
 
 def test_the_input_is_a_dataset_input(logged: Any) -> None:
+    import mlflow.data
+
     found = logged.inputs.dataset_inputs[0]
     assert json.loads(found.dataset.source) == {"uri": "data/2026-11-22"}
     assert found.dataset.digest == "e" * 36
-    assert json.loads(found.dataset.profile) == {"num_rows": 10, "files": 2}
+    assert mlflow.data.get_source(found).uri == "data/2026-11-22"
+    assert json.loads(found.dataset.profile) == {"num_rows": 10, "files": 2, "format": "csv"}
     assert [(t.key, t.value) for t in found.tags] == [("mlflow.data.context", "scoring")]
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipelines.errors import MARKER
 from pipelines.masking import WITHOUT_VALUES
 from pipelines.profiles import ColumnSpec, TableProfile
 from pipelines.records import ModelColumn
@@ -32,7 +33,6 @@ from pipelines.scoring.outputs import WrongOutput, arrow_type, to_arrays
 from pipelines.scoring.states import WorkerState
 
 UNFIT = "prediction is missing, NaN or infinite"
-MARKER = "scoreline-model-failed:"  # what the driver looks for in a failed task's message
 ISOLATED_PER_BATCH = 64  # more than these failing alone in one batch, and the model as a whole has failed;
 ISOLATED_ANYWAY = 8  # but a small batch, the last one of a task say, may hold nothing but these
 SMALLER = 3  # a retried task's batches have 2**-3 of the rows
@@ -160,6 +160,7 @@ class Account:
                     f"the model has not answered within {limit:g} s for {stop - start} rows (scoring.batch_timeout)"
                 ) from None
             except Exception as error:  # whatever a model raises belongs to its row, not to the run
+                self.state = replace(self.state, failed_calls=self.state.failed_calls + 1)
                 if stop - start == 1:
                     isolated += 1
                     self._refuse_hopeless(isolated, rows, error)
@@ -192,7 +193,13 @@ class Account:
         task, rows = self.task, len(columns[0])
         self.state = replace(self.state, calls=self.state.calls + 1)
         with limited(task.batch_timeout):
-            result = model.predict(to_frame(task.inputs, columns))
+            frame, start = to_frame(task.inputs, columns), time.perf_counter_ns()
+            result = model.predict(frame)
+        micros = (time.perf_counter_ns() - start) // 1000
+        s = self.state
+        self.state = replace(
+            s, call_rows=s.call_rows.observe(rows), call_micros=s.call_micros.observe(micros)
+        )
         arrays, bad = to_arrays(result, rows, task.model.method, task.outputs, model.classes)
         if not bad.any():
             return arrays, pa.nulls(rows, pa.string())

@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.scoring.account import MARKER, Account, ModelFailedHere, Task, attempts
+from pipelines.errors import MARKER
+from pipelines.scoring.account import Account, ModelFailedHere, Task, attempts
 from pipelines.scoring.loaders import LoadedModel
 from pipelines.scoring.refusals import Verdicts, quarantined
 from pipelines.scoring.units import FAILED, STOP, Piece, Rows, Unit, UnitFolder, is_done

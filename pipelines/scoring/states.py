@@ -6,8 +6,37 @@ import base64
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from pipelines.profiles import TableProfile
+
+
+class Distribution(NamedTuple):
+    """Whole numbers that were observed, in the four figures that add up exactly over tasks."""
+
+    times: int = 0
+    total: int = 0
+    least: int = 0
+    most: int = 0
+
+    def merge(self, other: Distribution) -> Distribution:
+        if not (self.times and other.times):
+            return self if self.times else other
+        least, most = min(self.least, other.least), max(self.most, other.most)
+        return Distribution(self.times + other.times, self.total + other.total, least, most)
+
+    def observe(self, value: int) -> Distribution:
+        return self.merge(Distribution(1, value, value, value))
+
+    def to_dict(self) -> dict[str, Any]:
+        """``count``, ``min``, ``max`` and ``mean``; nothing where nothing was observed."""
+        if not self.times:
+            return {}
+        mean = round(self.total / self.times, 1)
+        return {"count": self.times, "min": self.least, "max": self.most, "mean": mean}
+
+
+NOTHING = Distribution()
 
 
 @dataclass(frozen=True)
@@ -15,6 +44,8 @@ class WorkerState:
     """The account of one task, or of several (see :func:`merge_states`).
 
     ``counts[j][i]``: rows in which bit i of mask j is set. Seconds are wall seconds inside the worker.
+    ``call_rows`` and ``call_micros`` (wall microseconds) are of the calls of the model that have answered,
+    ``failed_calls`` counts those that raised.
     """
 
     rows: int = 0
@@ -22,6 +53,9 @@ class WorkerState:
     failed: int = 0
     batches: int = 0
     calls: int = 0
+    failed_calls: int = 0
+    call_rows: Distribution = NOTHING
+    call_micros: Distribution = NOTHING
     counts: tuple[tuple[int, ...], ...] = ()
     loads: tuple[tuple[str, float], ...] = ()
     workers: tuple[str, ...] = ()
@@ -40,9 +74,10 @@ class WorkerState:
     def from_bytes(cls, data: bytes) -> WorkerState:
         body = json.loads(data)
         profile = body.pop("profile")
-        tuples = {k: tuple(body[k]) for k in ("workers", "classes")}
+        tuples: dict[str, Any] = {k: tuple(body[k]) for k in ("workers", "classes")}
         tuples["counts"] = tuple(tuple(c) for c in body["counts"])
         tuples["loads"] = tuple((w, s) for w, s in body["loads"])
+        tuples |= {k: Distribution(*body[k]) for k in ("call_rows", "call_micros")}
         state = TableProfile.from_bytes(base64.b85decode(profile)) if profile else None
         return cls(**{**body, **tuples, "profile": state})
 
@@ -59,6 +94,9 @@ def merge_states(states: Iterable[WorkerState]) -> WorkerState:
             failed=total.failed + s.failed,
             batches=total.batches + s.batches,
             calls=total.calls + s.calls,
+            failed_calls=total.failed_calls + s.failed_calls,
+            call_rows=total.call_rows.merge(s.call_rows),
+            call_micros=total.call_micros.merge(s.call_micros),
             counts=counts,
             loads=total.loads + s.loads,
             workers=tuple(sorted({*total.workers, *s.workers})),
