@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup setup-dev run-batch test test-faults test-platforms test-all lint format bench study-drift study-agreement lock clean
+.PHONY: help python setup setup-dev run-batch test test-faults test-platforms test-all lint format package bench study-drift study-agreement lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ lint: setup-dev ## ruff and mypy
 format: setup-dev ## put the code into its canonical form
 	$(PY) -m ruff check --fix --select I $(CODE)
 	$(PY) -m ruff format $(CODE)
+
+package: setup-dev ## what a cluster takes, in dist/: code, entry scripts, environment (REQUIREMENTS=pins of a model)
+	$(PY) -m scripts.package $(if $(REQUIREMENTS),--requirements "$(REQUIREMENTS)")
 
 bench: setup-dev ## measure throughput beside mlflow.pyfunc.spark_udf
 	$(PY) -m scripts.bench
