@@ -13,6 +13,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from pipelines import (
+    archives,
     binding,
     failures,
     gates,
@@ -121,7 +122,11 @@ def _publish_once(
         if not work.files:
             return outcome.nothing_new(attempt, place)
         spark = _start(attempt, spark)
-        with session.settings(spark, session.RUN_SETTINGS), session.described(spark, attempt.config.name):
+        with (
+            session.settings(spark, session.RUN_SETTINGS),
+            session.described(spark, attempt.config.name),
+            archives.used(spark, attempt.config.model.archive),
+        ):
             plan = _plan(attempt, place, spark, work)
             staging = publish.open_staging(place, attempt.facts["run_id"], plan.work)
             try:
@@ -141,7 +146,10 @@ def _dry_run(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, 
     if not work.files:
         return attempt.record("dry_run")
     spark = _start(attempt, spark)
-    with session.settings(spark, session.RUN_SETTINGS):
+    with (
+        session.settings(spark, session.RUN_SETTINGS),
+        archives.used(spark, attempt.config.model.archive),
+    ):
         _plan(attempt, place, spark, work).passes()
     return attempt.record("dry_run")
 
@@ -174,7 +182,9 @@ def _new(attempt: Attempt, place: publish.Slot, files: tuple[InputFile, ...]) ->
 
 def _start(attempt: Attempt, spark: SparkSession | None) -> SparkSession:
     with attempt.stage("start"):
-        spark = session.session(f"scoreline-{attempt.config.name}") if spark is None else spark
+        if spark is None:
+            packed = archives.settings(attempt.config.model.archive)
+            spark = session.session(f"scoreline-{attempt.config.name}", packed)
         session.ship_code(spark)
     return spark
 

@@ -61,15 +61,17 @@ class Browser:
     def open(self, page: Path | str, *, width: int = 1100, height: int = 800, dark: bool = False) -> None:
         """Show a page and wait until it is loaded."""
         self.look(width, height, dark=dark)
-        self.call("Page.navigate", url="about:blank")  # the same page at another heading would not be loaded again
+        self.call(
+            "Page.navigate", url="about:blank"
+        )  # the same page at another heading would not be loaded again
         self.events.clear()
         address = page.absolute().as_uri() if isinstance(page, Path) else page
         loader = self.call("Page.navigate", url=address)["loaderId"]
         # By its loader: the blank page's own load event may still be on its way.
         self._until(
-            lambda name, params: name == "Page.lifecycleEvent"
-            and params["name"] == "load"
-            and params["loaderId"] == loader
+            lambda name, params: (
+                name == "Page.lifecycleEvent" and params["name"] == "load" and params["loaderId"] == loader
+            )
         )
 
     def look(self, width: int, height: int, *, dark: bool = False, medium: str = "") -> None:

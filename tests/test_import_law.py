@@ -42,6 +42,7 @@ LAYERS: dict[str, set[str]] = {
         "vectorized",
     },
     "stages": {
+        "archives",
         "expectations",
         "incremental",
         "labels",
@@ -102,6 +103,7 @@ WORKERS = tuple(
     f"pipelines.scoring.{name}"
     for name in (
         "account",
+        "environment",
         "frames",
         "loaders",
         "outputs",
