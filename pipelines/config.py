@@ -194,13 +194,9 @@ class Config(_Section):
         is masked does not count.
         """
         elsewhere = dict.fromkeys(("sink", "tracking_uri", "notify", "retrain"), True)
+        of_model = {"uri", "digest", "environment", "archive"}
         body = self.model_dump(
-            mode="json",
-            exclude={
-                **elsewhere,
-                "model": {"uri", "digest", "environment", "archive"},
-                "quality": {"sensitive"},
-            },
+            mode="json", exclude={**elsewhere, "model": of_model, "quality": {"sensitive"}}
         )
         for kind in ("input", "output"):
             path = body["quality"][kind]

@@ -147,7 +147,8 @@ class TestAnEnvironmentOfItsOwn:
         pins = place / "requirements.txt"
         pins.write_text(f"scikit-learn=={OTHER}\n")
         made = package.environment(ROOT / "build", pins)
-        code = f"from pathlib import Path; from batch_factory import save_model; save_model(Path({str(place / 'model')!r}))"
+        model = str(place / "model")
+        code = f"from pathlib import Path; from batch_factory import save_model; save_model(Path({model!r}))"
         env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
         subprocess.run([made / "bin" / "python", "-c", code], env=env, cwd=ROOT, check=True)
         assert f"scikit-learn=={OTHER}" in (place / "model" / "requirements.txt").read_text()
