@@ -54,7 +54,7 @@ def used(spark: SparkSession, archive: str | None) -> Iterator[None]:
     alias = _alias(spark, archive)
     context = spark.sparkContext
     before = context.pythonExec
-    if context.master.startswith("local"):  # the one executor works where the driver does
+    if str(context.master).startswith("local"):  # the one executor works where the driver does
         context.pythonExec = str(Path(SparkFiles.get(alias)) / "bin" / "python")
     elif before.removeprefix("./") != f"{alias}/bin/python":
         raise ConfigInvalid(

@@ -12,8 +12,11 @@ from typing import Any
 import mlflow
 import pytest
 import yaml
+from batch_factory import save_model
 from packaging.requirements import Requirement
 
+from pipelines import registry
+from pipelines.config import Model
 from pipelines.errors import ConfigInvalid, InputUnavailable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,3 +159,35 @@ def test_what_a_job_refers_to_is_there(name: str) -> None:
     for task in job["tasks"]:
         if "notebook_task" in task:
             assert (ROOT / "resources" / task["notebook_task"]["notebook_path"]).is_file()
+
+
+@pytest.mark.platforms
+def test_a_three_level_name_is_one_name(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = mlflow.MlflowClient(uri)
+    client.create_registered_model("main.scoring.toy")
+    source = save_model(tmp_path / "model").as_uri()
+    version = client.create_model_version("main.scoring.toy", source)
+    client.set_registered_model_alias("main.scoring.toy", "champion", version.version)
+    found = registry.resolve(Model(uri="models:/main.scoring.toy@champion"), uri)
+    assert (found.name, found.version, found.alias) == ("main.scoring.toy", "1", "champion")
+    assert found.model_id == "main.scoring.toy/1"
+
+
+@pytest.mark.parametrize(
+    ("tracking", "variable", "registry_uri"),
+    [
+        ("databricks", None, "databricks-uc"),
+        ("databricks://profile", None, "databricks-uc://profile"),
+        ("http://127.0.0.1:5000", "databricks-uc", "databricks-uc"),
+        ("http://127.0.0.1:5000", None, "http://127.0.0.1:5000"),
+    ],
+)
+def test_the_registry_follows_mlflow_s_own_rule(
+    monkeypatch, tracking: str, variable: str | None, registry_uri: str
+) -> None:
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    if variable:
+        monkeypatch.setenv("MLFLOW_REGISTRY_URI", variable)
+    asked = registry._ask("models:/a.b.c@d", lambda client: client._registry_uri, tracking)
+    assert asked == registry_uri
