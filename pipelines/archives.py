@@ -52,7 +52,10 @@ def used(spark: SparkSession, archive: str | None) -> Iterator[None]:
         yield
         return
     alias = _alias(spark, archive)
-    context = spark.sparkContext
+    context = getattr(spark, "sparkContext", None)
+    if context is None:  # Spark Connect: the server chose the Python, and each worker is checked in any case
+        yield
+        return
     before = context.pythonExec
     if str(context.master).startswith("local"):  # the one executor works where the driver does
         context.pythonExec = str(Path(SparkFiles.get(alias)) / "bin" / "python")
