@@ -2,9 +2,8 @@
 
     python -m scripts.range_ends lowest | newest
 
-The part is what calls the libraries most: whole runs over both engines, all flavors, the registry, suites and
-tracking. Environments are resolved by uv and kept below ``build/`` until ``setup.cfg`` changes; newest is resolved
-anew each day.
+The part is what calls the libraries most: whole runs, all flavors, the registry, workers, Parquet and tracking.
+Environments are resolved by uv and kept below ``build/`` until ``setup.cfg`` changes; newest is resolved anew each day.
 """
 
 from __future__ import annotations
@@ -21,11 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESOLUTION = {"lowest": "lowest-direct", "newest": "highest"}
 TESTS = (
     "tests/test_batch.py",
-    "tests/test_expectations.py",
     "tests/test_flavors.py",
     "tests/test_registry.py",
-    "tests/test_report.py",
-    "tests/test_scan.py",
     "tests/test_scoring_worker.py",
     "tests/test_source_parquet.py",
     "tests/test_tracking.py",
