@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup setup-dev run-batch test test-faults test-platforms test-all lint format bench study-drift study-agreement lock clean
+.PHONY: help python setup setup-dev run-batch test test-faults test-platforms test-all test-lowest test-newest lint format package bench study-drift study-agreement lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,12 @@ test-faults: setup-dev ## run the tests that kill, fill and corrupt things
 test-platforms: setup-dev ## run the tests on other platforms: servers, clusters, packages
 	$(PY) -m pytest -m platforms
 
+test-lowest: setup-dev ## run a part of the tests with the lowest libraries that setup.cfg allows
+	$(PY) -m scripts.range_ends lowest
+
+test-newest: setup-dev ## run the same part with the newest ones
+	$(PY) -m scripts.range_ends newest
+
 test-all: setup-dev ## run all tests, those at scale included
 	$(PY) -m pytest
 
@@ -55,6 +61,9 @@ lint: setup-dev ## ruff and mypy
 format: setup-dev ## put the code into its canonical form
 	$(PY) -m ruff check --fix --select I $(CODE)
 	$(PY) -m ruff format $(CODE)
+
+package: setup-dev ## what a cluster takes, in dist/: code, entry scripts, environment (REQUIREMENTS=pins of a model)
+	$(PY) -m scripts.package $(if $(REQUIREMENTS),--requirements "$(REQUIREMENTS)")
 
 bench: setup-dev ## measure throughput beside mlflow.pyfunc.spark_udf
 	$(PY) -m scripts.bench

@@ -8,7 +8,7 @@
 # COMMAND ----------
 
 # MAGIC %md
-# MAGIC On a fresh cluster, install the dependencies first: `%pip install -r ../requirements.lock`
+# MAGIC On a fresh cluster, install the dependencies first: `%pip install -r requirements.txt`
 
 # COMMAND ----------
 

@@ -13,6 +13,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from pipelines import (
+    archives,
     binding,
     exports,
     failures,
@@ -126,7 +127,11 @@ def _publish_once(
             return outcome.nothing_new(attempt, place)
         spark = _start(attempt, spark)
         told = session.described(spark, attempt.config.name, attempt.context["run_date"])
-        with session.settings(spark, session.RUN_SETTINGS), told as attempt.entering:
+        with (
+            session.settings(spark, session.RUN_SETTINGS),
+            told as attempt.entering,
+            archives.used(spark, attempt.config.model.archive),
+        ):
             plan = _plan(attempt, place, spark, work)
             staging = publish.open_staging(place, attempt.facts["run_id"], plan.work)
             try:
@@ -149,7 +154,11 @@ def _dry_run(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, 
     gates.loadable(attempt.config, work.model)
     spark = _start(attempt, spark)
     told = session.described(spark, attempt.config.name, attempt.context["run_date"])
-    with session.settings(spark, session.RUN_SETTINGS), told as attempt.entering:
+    with (
+        session.settings(spark, session.RUN_SETTINGS),
+        told as attempt.entering,
+        archives.used(spark, attempt.config.model.archive),
+    ):
         _plan(attempt, place, spark, work).passes()
     return attempt.record("dry_run")
 
@@ -188,7 +197,9 @@ def _reaching(attempt: Attempt, spark: SparkSession | None) -> SparkSession | No
 
 def _start(attempt: Attempt, spark: SparkSession | None) -> SparkSession:
     with attempt.stage("start"):
-        spark = session.session(f"scoreline-{attempt.config.name}") if spark is None else spark
+        if spark is None:
+            packed = archives.settings(attempt.config.model.archive)
+            spark = session.session(f"scoreline-{attempt.config.name}", packed)
         session.ship_code(spark)
     return spark
 

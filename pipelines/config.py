@@ -57,7 +57,9 @@ class Model(_Section):
     """Which model, and how it may be loaded.
 
     ``allow_pickle`` must be true for a model saved with pickle or cloudpickle (loading one can run any
-    code); ``trusted_types`` lists further classes a skops file may contain.
+    code); ``trusted_types`` lists further classes a skops file may contain. ``environment``: ``inherit`` takes
+    the workers as they are, ``check`` refuses workers whose Python or library the model was not saved with,
+    ``archive`` runs them in the packed environment ``archive``, checked in the same way.
     """
 
     uri: Annotated[str, StringConstraints(min_length=1)]
@@ -65,6 +67,14 @@ class Model(_Section):
     digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
     allow_pickle: bool = False
     trusted_types: tuple[str, ...] = ()
+    environment: Literal["inherit", "check", "archive"] = "inherit"
+    archive: Annotated[str, StringConstraints(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _archive_where_it_is_used(self) -> Model:
+        if (self.environment == "archive") != (self.archive is not None):
+            raise ValueError("environment: archive and archive: path of the packed environment go together")
+        return self
 
 
 class Source(_Section):
@@ -187,8 +197,9 @@ class Config(_Section):
         is masked does not count.
         """
         elsewhere = dict.fromkeys(("sink", "tracking_uri", "notify", "retrain", "observability"), True)
+        of_model = {"uri", "digest", "environment", "archive"}
         body = self.model_dump(
-            mode="json", exclude={**elsewhere, "model": {"uri", "digest"}, "quality": {"sensitive"}}
+            mode="json", exclude={**elsewhere, "model": of_model, "quality": {"sensitive"}}
         )
         for kind in ("input", "output"):
             path = body["quality"][kind]

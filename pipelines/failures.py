@@ -89,6 +89,15 @@ def _of_spark(text: str) -> ScorelineError:
         return SinkUnwritable(
             f"Spark cannot write: {first}", hint="Make room on the sink's disk, then run again."
         )
+    if "PYTHON_VERSION_MISMATCH" in text:
+        versions = re.search(
+            r"Python in worker has different version: ([\d.]+) than that in driver: ([\d.]+)", text
+        )
+        found, expected = versions.groups() if versions else ("another version", "the driver's")
+        return ConfigInvalid(
+            f"the workers run Python {found}, expected {expected}, as the driver does.",
+            hint="Set PYSPARK_PYTHON to a Python of the driver's minor version on every machine.",
+        )
     if "CSVHeaderChecker" in text or "CSV header does not conform" in text:
         return ConfigInvalid(
             f"a CSV header changed while it was read: {first}", hint="Run again on settled files."
@@ -168,6 +177,12 @@ def of_model(body: dict[str, object]) -> ScorelineError:
     if "input" in body:
         return InputUnavailable(
             f"source: cannot read {body['input']}: {problem}", hint="Write the file again, then run again."
+        )
+    if "WrongEnvironment: " in problem:
+        return ConfigInvalid(
+            f"{problem.partition('WrongEnvironment: ')[2]}.",
+            hint="Give the workers what the model was saved with (model.environment: archive takes a packed "
+            "environment), log the model again with what they have, or accept the difference with inherit.",
         )
     if match := _UNTRUSTED.search(problem):
         return ConfigInvalid(

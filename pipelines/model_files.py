@@ -235,6 +235,25 @@ def check_environment(folder: ModelFolder) -> tuple[str, ...]:
     )
 
 
+def saved_with(folder: ModelFolder) -> dict[str, str]:
+    """Versions of what can change a prediction or keep a model from loading: Python and the flavor's library."""
+    own = _DISTRIBUTION.get(folder.flavor, folder.flavor)
+    pins = _pins(folder.path / "requirements.txt")
+    library = pins.get(own) or (pins.get("xgboost-cpu") if own == "xgboost" else None)
+    return {
+        name: found for name, found in (("python", _python(folder.path)), (own, library)) if found is not None
+    }
+
+
+def _python(path: Path) -> str | None:
+    """The version in ``python_env.yaml``, which MLflow writes beside every model."""
+    try:
+        body = yaml.safe_load((path / "python_env.yaml").read_text("utf-8"))
+        return str(body["python"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return None
+
+
 def _worth_telling(name: str, wanted: str, here: str | None, own: str) -> bool:
     """Whether a difference can matter: to no model does MLflow, where the flavor's own library loads it."""
     if here is None:

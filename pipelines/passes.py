@@ -193,4 +193,5 @@ def scorer(config: Config, model: ResolvedModel, screen: Screen, specs: Sequence
         batch_timeout=config.scoring.batch_timeout,
         slices=config.drift.slices,
         discreet=bool(config.quality.sensitive),
+        environment={} if config.model.environment == "inherit" else model.saved_with,
     )

@@ -56,7 +56,8 @@ class ResolvedModel:
     """An exact model version: what an alias meant at the moment the run began.
 
     ``digest`` is the sha256 over the sorted (path, size, sha256) of all artifact files. ``payload`` is the
-    tar archive of exactly those files, the bytes that executors receive.
+    tar archive of exactly those files, the bytes that executors receive. ``saved_with`` has the versions of
+    ``python`` and of the flavor's library, as far as the model tells them.
     """
 
     name: str
@@ -71,6 +72,7 @@ class ResolvedModel:
     baseline: Mapping[str, Any] | None = field(default=None, repr=False)
     flavor_options: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    saved_with: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model_id(self) -> str:

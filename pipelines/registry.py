@@ -60,7 +60,8 @@ def resolve(config: Model, tracking_uri: str) -> ResolvedModel:
                 hint="Find out who changed the model; if the change is wanted, pin the new digest.",
             )
         model_files.check_format(folder, config.uri, config.allow_pickle)
-        warnings = model_files.check_environment(folder)
+        elsewhere = config.environment != "inherit"  # then each worker is asked: it is what loads the model
+        warnings = () if elsewhere else model_files.check_environment(folder)
         return ResolvedModel(
             name=name,
             version=version or digest[:12],
@@ -74,6 +75,7 @@ def resolve(config: Model, tracking_uri: str) -> ResolvedModel:
             baseline=_baseline(path),
             flavor_options=folder.options,
             warnings=warnings,
+            saved_with=model_files.saved_with(folder),
         )
 
 

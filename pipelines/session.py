@@ -18,6 +18,8 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -161,13 +163,21 @@ def ship_code(spark: SparkSession) -> None:
 
 @cache
 def _archive() -> bytes:
-    package = Path(__file__).parent
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for file in sorted(package.rglob("*.py")):
-            entry = zipfile.ZipInfo(str(file.relative_to(package.parent)))
-            archive.writestr(entry, file.read_bytes())
+        for name, text in sorted(_modules(resources.files("pipelines"), "pipelines")):
+            archive.writestr(zipfile.ZipInfo(name), text)
     return buffer.getvalue()
+
+
+def _modules(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
+    """Name and text of each module of a package, which may itself have come in an archive."""
+    for entry in folder.iterdir():
+        inside = f"{name}/{entry.name}"
+        if entry.is_dir():
+            yield from _modules(entry, inside)
+        elif entry.name.endswith(".py"):
+            yield inside, entry.read_bytes()
 
 
 @cache

@@ -115,3 +115,18 @@ def _malform(text: str) -> tuple[str, dict[str, list[str]]]:
     lines[203] = f"{head},12,5{tail[tail.index(',') :]}"  # a decimal comma
     lines[204] = lines[204].replace(".", "O", 1)  # a letter for a dot
     return "\n".join(lines) + "\n", {lines[i]: ["malformed_record"] for i in (201, 202, 203, 204)}
+
+
+def prepared(root: Path, workspace: Path, tracking_uri: str) -> list[str]:
+    """Register the model and lay out its three days below ``workspace``; what to override in its configuration."""
+    register_model(tracking_uri, workspace / "artifacts")
+    lay_out(workspace / "data")
+    return [
+        f"source.path={workspace}/data/parquet/{{run_date}}",
+        "source.format=parquet",
+        "source.types={}",
+        f"sink.path={workspace}/out",
+        f"tracking_uri={tracking_uri}",
+        f"quality.input={root}/conf/expectations/breast-cancer.input.json",
+        f"quality.output={root}/conf/expectations/breast-cancer.output.json",
+    ]

@@ -167,6 +167,8 @@ def test_a_lightgbm_classifier_predicts_labels_and_probabilities_once_its_types_
     mlflow.lightgbm.save_model(
         model, str(tmp_path / "m"), signature=LABEL, skops_trusted_types=list(trusted), **QUIET
     )
+    if not list((tmp_path / "m").glob("*.skops")):
+        pytest.skip("this MLflow saves LightGBM's wrappers with cloudpickle only")
     found = resolved(str(tmp_path / "m"))
     with pytest.raises(ModelFailedHere, match=r"Untrusted types.*LGBMClassifier"):
         worker(found, "predict")

@@ -46,6 +46,7 @@ LAYERS: dict[str, set[str]] = {
         "vectorized",
     },
     "stages": {
+        "archives",
         "expectations",
         "incremental",
         "labels",
@@ -111,6 +112,7 @@ WORKERS = tuple(
     f"pipelines.scoring.{name}"
     for name in (
         "account",
+        "environment",
         "frames",
         "loaders",
         "outputs",

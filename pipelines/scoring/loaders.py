@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.scoring import environment
+
 Predict = Callable[[Any], Any]
 _CACHED_MODELS = 2  # the model of this run and, in a session that lives long, the one before it
 _cache: OrderedDict[str, LoadedModel] = OrderedDict()
@@ -30,7 +32,7 @@ class ModelSpec:
     """What a worker needs to know to load a model: small, picklable, without the bytes.
 
     ``flavor_options``: the flavor's section of the MLmodel file. ``trusted_types``: classes that a skops file
-    may hold beside those skops itself trusts.
+    may hold beside those skops itself trusts. ``environment``: versions that the worker must have.
     """
 
     digest: str
@@ -39,6 +41,7 @@ class ModelSpec:
     method: str
     flavor_options: Mapping[str, Any] = field(default_factory=dict)
     trusted_types: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,10 @@ def load(spec: ModelSpec, payload: Callable[[], bytes]) -> tuple[LoadedModel, bo
     """The model, and whether this call loaded it (it is kept for later tasks of this worker).
 
     Raises:
+        WrongEnvironment: this worker has other versions than the model wants.
         ValueError: the bytes that arrived are not those that were verified.
     """
+    environment.check(spec.environment)
     key = f"{spec.digest}:{spec.method}"
     if key in _cache:
         _cache.move_to_end(key)

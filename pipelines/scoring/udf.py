@@ -7,8 +7,8 @@ here Arrow arrays reach the worker as they are, and become the pandas types that
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pyarrow as pa
@@ -47,6 +47,7 @@ class Scorer:
     batch_timeout: float = 0.0
     slices: tuple[str, ...] = ()
     discreet: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def task(self) -> Task:
         """What workers are told."""
@@ -103,4 +104,5 @@ class Scorer:
             method=self.method,
             flavor_options=dict(self.model.flavor_options),
             trusted_types=self.trusted_types,
+            environment=dict(self.environment),
         )
