@@ -25,7 +25,8 @@ class Attempt:
     """Facts of one attempt as they become known; :meth:`record` freezes them.
 
     ``facts`` are fields of the record, ``detail`` is what only the page shows; ``task_seconds``: core
-    seconds that Spark tasks took; ``published``: its outputs are visible, whatever fails from then on.
+    seconds that Spark tasks took, None where Spark does not tell; ``published``: its outputs are visible, whatever
+    fails from then on.
     ``clock`` gives the wall time of the record's ``started_at``; nothing published depends on it.
     """
 
@@ -35,7 +36,7 @@ class Attempt:
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     detail: dict[str, Any] = field(default_factory=dict)
-    task_seconds: float = 0.0
+    task_seconds: float | None = 0.0
     published: bool = False
 
     def __post_init__(self) -> None:
@@ -79,7 +80,9 @@ class Attempt:
             started_at=self.started_at,
             seconds={**self.seconds, "total": round(total, 3)},
             rows_per_second=round(read / total, 1) if read else None,
-            core_seconds=round(_cpu() - self._cpu + self.task_seconds, 2),
+            core_seconds=None
+            if self.task_seconds is None
+            else round(_cpu() - self._cpu + self.task_seconds, 2),
             warnings=tuple(self.warnings),
             error=None if error is None else self._explained(error),
             **facts,

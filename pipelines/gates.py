@@ -9,10 +9,10 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import drift as statistics
 from pipelines import expectations as suites
-from pipelines import passes, run_figures, scoring, storage
+from pipelines import passes, run_figures, scoring, session, storage
 from pipelines.attempt import Attempt
 from pipelines.config import Config
-from pipelines.errors import DataRefused, DriftBlocked, InputUnavailable, InvariantBroken
+from pipelines.errors import ConfigInvalid, DataRefused, DriftBlocked, InputUnavailable, InvariantBroken
 from pipelines.expectations import SuitePlan
 from pipelines.passes import Measured, Pass
 from pipelines.profiles import TableFacts, TableProfile
@@ -39,6 +39,15 @@ def plan_suites(config: Config, model: ResolvedModel, table: SourceTable, spark:
         if quality.output
         else None
     )
+
+
+def shared(spark: SparkSession, staging: Staging) -> None:
+    """Raises ConfigInvalid where Spark does not see the folder that this process has made in the sink."""
+    if not session.shares_folder(spark, staging.folder):
+        raise ConfigInvalid(
+            f"sink.path: the Spark server has no folder {str(staging.slot.root)!r}, which this machine has.",
+            hint="Give a path that is mounted alike on this machine and on the server with its executors.",
+        )
 
 
 def accounted(table: SourceTable, measured: Measured, counts: Mapping[str, int], attempt: Attempt) -> None:

@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
-from pipelines import publish, scoring, screening, storage
+from pipelines import publish, screening, session, storage
 from pipelines.binding import Binding, spark_type
 from pipelines.config import Config
 from pipelines.errors import InvariantBroken
@@ -118,7 +118,7 @@ def assemble(
     if at_source:
         frame = frame.observe(at_source, F.count(F.lit(1)).alias("rows"), *_aggregates(suites[0]))
     scoring_column = scorer(config, model, screen, specs).column(
-        scoring.ship(spark, model.payload),
+        session.ship_bytes(spark, model.payload),
         [c() for c in binding.columns],
         [F.col(m) for m in screen.masks],
         spark_type,
