@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
-from pipelines.errors import ConfigInvalid, InputUnavailable, ModelFailed, ScorelineError, SinkUnwritable
+from pipelines.errors import (
+    ConfigInvalid,
+    InputUnavailable,
+    ModelFailed,
+    ScorelineError,
+    SinkUnwritable,
+    SparkUnavailable,
+)
 from pipelines.scoring.account import MARKER
 
 _MODEL = re.compile(re.escape(MARKER) + r"(\{.*?\})" + re.escape(MARKER), re.DOTALL)
@@ -27,6 +34,8 @@ _INPUT = (
     "CHECKSUM",
     "crc",
 )
+# What a Connect client says of a server that has gone, and of one that has been started again.
+_NO_SERVER = ("StatusCode.UNAVAILABLE", "INVALID_HANDLE.SESSION_")
 _UNTRUSTED = re.compile(r"Untrusted types found in the file: (\[[^\]]*\])")
 
 
@@ -74,6 +83,10 @@ def _of_spark(text: str) -> ScorelineError:
     if any(sign in text for sign in _NO_ROOM):
         return SinkUnwritable(
             f"Spark cannot write: {first}", hint="Make room on the sink's disk, then run again."
+        )
+    if any(sign in text for sign in _NO_SERVER):
+        return SparkUnavailable(
+            f"the Spark Connect server has gone away: {first}", hint="See that it runs, then run again."
         )
     if "CSVHeaderChecker" in text or "CSV header does not conform" in text:
         return ConfigInvalid(

@@ -8,7 +8,9 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import grpc
 import pyarrow as pa
 import pytest
 from pyspark import SparkFiles
@@ -16,6 +18,7 @@ from pyspark.sql import SparkSession
 
 import pipelines
 from pipelines import session
+from pipelines.errors import SparkUnavailable
 
 
 def test_the_active_session_is_reused(spark: SparkSession) -> None:
@@ -115,3 +118,13 @@ def test_task_seconds_grow_with_work(spark: SparkSession) -> None:
     before = session.task_seconds(spark)
     spark.range(1, numPartitions=1).where("java_method('java.lang.Thread', 'sleep', 50L) IS NULL").collect()
     assert session.task_seconds(spark) - before >= 0.05
+
+
+def test_a_connect_server_that_does_not_answer_is_unavailable_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SPARK_REMOTE", "sc://127.0.0.1:1/;token=s3cret")
+    client = SimpleNamespace(client=SimpleNamespace(_channel=grpc.insecure_channel("127.0.0.1:1")))
+    with pytest.raises(SparkUnavailable, match=r"no Connect server answers at 127\.0\.0\.1:1\.") as caught:
+        session.await_server(client, seconds=0.2)
+    assert (caught.value.exit_code, caught.value.retryable) == (69, True)

@@ -21,12 +21,20 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from pipelines.java import find_java, snappy_options
-from pipelines.session.platform import hold, is_remote, parallelism, release, shares_folder, task_seconds
+from pipelines.session.platform import (
+    await_server,
+    hold,
+    is_remote,
+    parallelism,
+    release,
+    shares_folder,
+    task_seconds,
+)
 from pipelines.session.shipping import code_digest, ship_bytes, ship_code
 
 __all__ = [
-    "RUN_SETTINGS", "code_digest", "described", "hold", "is_remote", "parallelism", "release", "session", "settings",
-    "shares_folder", "ship_bytes", "ship_code", "stop_jobs", "task_seconds",
+    "RUN_SETTINGS", "await_server", "code_digest", "described", "hold", "is_remote", "parallelism", "release",
+    "session", "settings", "shares_folder", "ship_bytes", "ship_code", "stop_jobs", "task_seconds",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
@@ -53,7 +61,7 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
     else ``local[*, 3]``.
 
     Raises:
-        ScorelineError: when a session must be started and no Java 17 or 21 is found.
+        ScorelineError: when a session must be started and no Java 17 or 21 is found, or the server does not answer.
     """
     active = SparkSession.getActiveSession()
     if active is not None:
@@ -65,7 +73,10 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
     for key, value in {**_local_defaults(), **(conf or {})}.items():
         builder = builder.config(key, value)
     with _own_interrupts():
-        return builder.getOrCreate()
+        spark = builder.getOrCreate()
+    if is_remote(spark):
+        await_server(spark)
+    return spark
 
 
 @contextmanager

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pyspark import StorageLevel
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+
+from pipelines.errors import SparkUnavailable
+
+
+def await_server(spark: Any, seconds: float = 30.0) -> None:
+    """Wait for the server of a new Connect session; its client would try for ten minutes before it says a word.
+
+    Raises:
+        SparkUnavailable: it has not answered.
+    """
+    import grpc
+
+    try:
+        grpc.channel_ready_future(spark.client._channel).result(timeout=seconds)
+    except grpc.FutureTimeoutError as error:
+        place = urlsplit(os.environ.get("SPARK_REMOTE", "")).netloc  # what follows it may be a token
+        raise SparkUnavailable(
+            f"Spark: no Connect server answers at {place or 'the address of the session'}.",
+            hint="Start it, or correct SPARK_REMOTE, then run again.",
+        ) from error
 
 
 def is_remote(spark: Any) -> bool:

@@ -19,7 +19,7 @@ os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 from pipelines import run_batch
 from pipelines.config import Config
 from pipelines.errors import ScorelineError
-from pipelines.session import is_remote, session
+from pipelines.session import is_remote, session, shares_folder
 
 TABLES = ("predictions", "quarantine", "profile_metrics", "drift_metrics")
 
@@ -71,6 +71,7 @@ def main() -> None:
         "jvm": SparkContext._gateway is not None,
         "master": spark.conf.get("spark.master", None),
         "settings_left": [settings, spark.conf.get("spark.sql.session.timeZone")],
+        "shares": [shares_folder(spark, plan.parent), shares_folder(spark, plan.parent / "nowhere")],
         "usable": [r.id for r in spark.range(3).collect()],
     }
     outcomes.write_text(json.dumps({"platform": platform, "steps": done}))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -36,6 +35,10 @@ def test_the_platform_is_the_one_it_is_said_to_be(outcomes: Outcomes) -> None:
     remote = outcomes.name == "connect"
     assert (outcomes.platform["remote"], outcomes.platform["jvm"]) == (remote, not remote)
     assert outcomes.platform["master"].startswith("spark:" if outcomes.name == "cluster" else "local")
+
+
+def test_a_server_that_does_not_see_the_sink_is_noticed(outcomes: Outcomes) -> None:
+    assert outcomes.platform["shares"] == [True, outcomes.name != "connect"]
 
 
 def test_a_run_is_published_and_says_by_which_engine(outcomes: Outcomes) -> None:
@@ -167,7 +170,7 @@ def test_labels_are_joined_with_what_was_published(outcomes: Outcomes) -> None:
     found = outcomes.steps["evaluated"]
     known = set(expected(outcomes.site)["id"]) & set(outcomes.site.frame[::2]["id"])
     assert found["rows"]["labelled"] == len(known)
-    assert found["figures"]["mae"] == pytest.approx(1.0)
+    assert found["figures"]["mean_average_error"] == pytest.approx(1.0)
     assert set(found["skipped"]) == {"b > 0"}
 
 
