@@ -35,7 +35,8 @@ def await_server(spark: Any, seconds: float = 30.0) -> None:
 
 def is_remote(spark: Any) -> bool:
     """Whether a Spark Connect server does the work: no JVM is at hand, no SparkContext and no broadcast."""
-    return not isinstance(spark, SparkSession)
+    # platforms that know Connect only export its class as pyspark.sql.SparkSession
+    return any(c.__module__.startswith("pyspark.sql.connect") for c in type(spark).__mro__)
 
 
 def task_seconds(spark: SparkSession) -> float | None:
