@@ -50,8 +50,8 @@ class Cluster:
             stdout=subprocess.PIPE, stderr=(self.home / "submit.log").open("w"),
         )  # fmt: skip
 
-    def ended(self, process: subprocess.Popen[str]) -> Ended:
-        out, _ = process.communicate(timeout=300)
+    def ended(self, process: subprocess.Popen[str], seconds: float = 300) -> Ended:
+        out, _ = process.communicate(timeout=seconds)
         lines = [line for line in out.splitlines() if line.startswith("{")]
         record = json.loads(lines[-1]) if lines else {}
         return Ended(process.returncode, record, (self.home / "submit.log").read_text())

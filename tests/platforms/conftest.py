@@ -21,6 +21,7 @@ from platform_models import Counting, Raising
 from processes import ROOT, environment
 
 PLATFORMS = ("local", "cluster", "connect")
+PATIENCE = 1200.0  # seconds for the runs of one platform, on a machine that has other things to do as well
 STEPS = "tests/platforms/steps.py"
 
 
@@ -219,14 +220,14 @@ def _made(site: Site, platform: str, request: pytest.FixtureRequest) -> Outcomes
     if platform == "cluster":
         with cluster(home) as up:
             process = up.submit(str(asked), str(told), application=STEPS)
-            ended = up.ended(process)
+            ended = up.ended(process, PATIENCE)
         code, log = ended.code, ended.log
     else:
         server: Server | None = request.getfixturevalue("server") if platform == "connect" else None
         env = server.client(home) if server else environment(home)
         done = subprocess.run(
             [sys.executable, STEPS, str(asked), str(told)],
-            cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=500,
+            cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE,
         )  # fmt: skip
         code, log = done.returncode, done.stderr
     assert code == 0, log[-5000:]

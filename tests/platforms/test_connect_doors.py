@@ -19,7 +19,7 @@ from model_factory import save, signature
 from platform_models import Sleeping
 from processes import ROOT, SUBMIT, environment
 
-pytestmark = [pytest.mark.platforms, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.platforms, pytest.mark.timeout(1500)]
 COMMAND = (sys.executable, "-m", "jobs.run_batch")
 
 

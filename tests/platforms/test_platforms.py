@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import PLATFORMS, Outcomes, Site
 
-pytestmark = [pytest.mark.platforms, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.platforms, pytest.mark.timeout(1500)]
 TABLES = ("predictions", "quarantine", "profile_metrics", "drift_metrics")
 
 
