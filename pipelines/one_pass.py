@@ -7,7 +7,7 @@ counted while the rows went by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -86,7 +86,7 @@ class OnePass:
     def measured(self, staging: Staging) -> Measured:
         """Call it after the frame was written."""
         end = self.at_end.get
-        state = merge_states(WorkerState.from_bytes(bytes(s)) for s in end["states"])
+        state = merge_states(_in_order(WorkerState.from_bytes(bytes(s)) for s in end["states"]))
         source = self.at_source.get if self.at_source else {"rows": state.rows}
         return Measured(
             read=source["rows"],
@@ -131,6 +131,11 @@ def assemble(
     )
     frame = screening.split(frame, screen, model.model_id, F.lit(_planned(config.run_date)))
     return OnePass(frame, model.model_id, screen, at_source, at_end, *suites)
+
+
+def _in_order(states: Iterable[WorkerState]) -> list[WorkerState]:
+    """By what the tasks saw, not by when they ended: sums then round alike in every run."""
+    return sorted(states, key=lambda s: b"" if s.profile is None else s.profile.to_bytes())
 
 
 def _slice_values(screen: Screen, values: Sequence[Column]) -> list[Column]:

@@ -17,41 +17,31 @@ from conftest import Site
 from connect_server import Server
 from model_factory import save, signature
 from platform_models import Sleeping
-from processes import ROOT, SUBMIT, environment
+from processes import ROOT
 
 pytestmark = [pytest.mark.platforms, pytest.mark.timeout(1500)]
-COMMAND = (sys.executable, "-m", "jobs.run_batch")
 
 
-def started(
-    site: Site, home: Path, env: Mapping[str, str], uri: str, command: tuple[str, ...] = COMMAND
-) -> subprocess.Popen[str]:
+def started(site: Site, home: Path, env: Mapping[str, str], uri: str) -> subprocess.Popen[str]:
     home.mkdir(parents=True)
     tree = site.tree("doors", home.name, model={"uri": uri, "allow_pickle": True})
     del tree["run_date"]
     (home / "conf.json").write_text(json.dumps(tree))
+    command = [sys.executable, "-m", "jobs.run_batch", "--config", str(home / "conf.json"), "--run-date", DAY]
     return subprocess.Popen(
-        [*command, "--config", str(home / "conf.json"), "--run-date", DAY],
-        cwd=ROOT, env=dict(env), text=True, stdout=subprocess.PIPE, stderr=(home / "log").open("w"),
-    )  # fmt: skip
+        command, cwd=ROOT, env=dict(env), text=True, stdout=subprocess.PIPE, stderr=(home / "log").open("w")
+    )
 
 
-def test_the_command_takes_the_server_from_its_environment_or_from_spark_submit(
+def test_the_command_takes_the_server_from_its_environment(
     site: Site, server: Server, tmp_path: Path
 ) -> None:
-    model = str(site.home / "toy-model")
-    submit = (SUBMIT, "--remote", server.url, "jobs/run_batch.py")
-    doors = {
-        "plain": started(site, tmp_path / "plain", server.client(tmp_path), model),
-        "submit": started(site, tmp_path / "submit", environment(tmp_path), model, submit),
-    }
-    for name, process in doors.items():
-        out, _ = process.communicate(timeout=400)
-        assert process.returncode == 0, (tmp_path / name / "log").read_text()[-3000:]
-        (line,) = out.splitlines()
-        record = json.loads(line)
-        assert record["spark"]["engine_reason"] == "Spark Connect gives no analyzed plan"
-        assert len(pd.read_parquet(site.root("doors", name) / "predictions")) == 897
+    process = started(site, tmp_path / "plain", server.client(tmp_path), str(site.home / "toy-model"))
+    out, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, (tmp_path / "plain" / "log").read_text()[-3000:]
+    (line,) = out.splitlines()
+    assert json.loads(line)["spark"]["engine_reason"] == "Spark Connect gives no analyzed plan"
+    assert len(pd.read_parquet(site.root("doors", "plain") / "predictions")) == 897
 
 
 def test_a_command_that_is_stopped_takes_its_job_along_and_publishes_nothing(

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import PLATFORMS, Outcomes, Site
 
+from pipelines.records import plain
+
 pytestmark = [pytest.mark.platforms, pytest.mark.timeout(1500)]
 TABLES = ("predictions", "quarantine", "profile_metrics", "drift_metrics")
 
@@ -193,8 +195,18 @@ def test_all_platforms_publish_the_same(outcomes_of: Any, platform: str) -> None
                 local.table(table, step), *columns
             )
     for table in ("profile_metrics", "drift_metrics"):
-        one, two = (o.table(table).drop(columns=["run_id"], errors="ignore") for o in (local, other))
-        assert in_order(two, *two.columns) == in_order(one, *one.columns)
+        one, two = (pq.read_table(o.site.root(o.name) / table).to_pylist() for o in (local, other))
+        assert sorted(rounded(two), key=str) == sorted(rounded(one), key=str)
     said = ("checks", "quarantined_by", "drift", "predictions")
-    one, two = ({k: o.steps["main"]["record"][k] for k in said} for o in (local, other))
-    assert one == two
+    one, two = ({k: rounded(o.steps["main"]["record"][k]) for k in said} for o in (local, other))
+    assert two == one
+
+
+def rounded(value: Any) -> Any:
+    """With all numbers to nine digits: platforms cut an input in their own ways, and sums round by the cut."""
+    value = plain(value)
+    if isinstance(value, dict):
+        return {k: rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
