@@ -43,7 +43,7 @@ def plan_suites(config: Config, model: ResolvedModel, table: SourceTable, spark:
 
 def shared(spark: SparkSession, staging: Staging) -> None:
     """Raises ConfigInvalid where Spark does not see the folder that this process has made in the sink."""
-    if not session.shares_folder(spark, staging.folder):
+    if not session.shares_folder(spark, storage.uri(staging.folder)):
         raise ConfigInvalid(
             f"sink.path: the Spark server has no folder {str(staging.slot.root)!r}, which this machine has.",
             hint="Give a path that is mounted alike on this machine and on the server with its executors.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -70,12 +69,12 @@ def release(frame: DataFrame) -> None:
         frame.unpersist()
 
 
-def shares_folder(spark: SparkSession, folder: Path) -> bool:
-    """Whether Spark's driver sees a folder that this process has made; a Connect server may be another machine."""
+def shares_folder(spark: SparkSession, folder: str) -> bool:
+    """Whether Spark's driver sees a folder (a URI) that this process has made; a server may be another machine."""
     if not is_remote(spark):
         return True
     try:
-        _ = spark.read.schema("value string").text(f"file://{folder}").schema  # looks the path up; no job
+        _ = spark.read.schema("value string").text(folder).schema  # looks the path up; no job
     except AnalysisException as error:
         if error.getCondition() == "PATH_NOT_FOUND":
             return False

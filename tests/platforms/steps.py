@@ -71,7 +71,7 @@ def main() -> None:
         "jvm": SparkContext._gateway is not None,
         "master": spark.conf.get("spark.master", None),
         "settings_left": [settings, spark.conf.get("spark.sql.session.timeZone")],
-        "shares": [shares_folder(spark, plan.parent), shares_folder(spark, plan.parent / "nowhere")],
+        "shares": [shares_folder(spark, f"file://{plan.parent}{part}") for part in ("", "/nowhere")],
         "usable": [r.id for r in spark.range(3).collect()],
     }
     outcomes.write_text(json.dumps({"platform": platform, "steps": done}))
