@@ -124,7 +124,10 @@ def test_a_connect_server_that_does_not_answer_is_unavailable_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SPARK_REMOTE", "sc://127.0.0.1:1/;token=s3cret")
-    client = SimpleNamespace(client=SimpleNamespace(_channel=grpc.insecure_channel("127.0.0.1:1")))
+    channel = grpc.insecure_channel("127.0.0.1:1")
+    client = SimpleNamespace(client=SimpleNamespace(_channel=channel, close=channel.close))
     with pytest.raises(SparkUnavailable, match=r"no Connect server answers at 127\.0\.0\.1:1\.") as caught:
         session.await_server(client, seconds=0.2)
     assert (caught.value.exit_code, caught.value.retryable) == (69, True)
+    with pytest.raises(ValueError, match="closed"):  # else the client tries for minutes when the process ends
+        channel.unary_unary("/any")(b"")

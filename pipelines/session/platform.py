@@ -25,6 +25,7 @@ def await_server(spark: Any, seconds: float = 30.0) -> None:
     try:
         grpc.channel_ready_future(spark.client._channel).result(timeout=seconds)
     except grpc.FutureTimeoutError as error:
+        spark.client.close()  # it would try again when the process ends
         place = urlsplit(os.environ.get("SPARK_REMOTE", "")).netloc  # what follows it may be a token
         raise SparkUnavailable(
             f"Spark: no Connect server answers at {place or 'the address of the session'}.",
@@ -74,7 +75,8 @@ def shares_folder(spark: SparkSession, folder: str) -> bool:
     if not is_remote(spark):
         return True
     try:
-        _ = spark.read.schema("value string").text(folder).schema  # looks the path up; no job
+        # looks the path up, without a job, and makes nothing of the names of what lies there
+        _ = spark.read.option("recursiveFileLookup", "true").schema("value string").text(folder).schema
     except AnalysisException as error:
         if error.getCondition() == "PATH_NOT_FOUND":
             return False

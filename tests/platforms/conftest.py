@@ -230,7 +230,7 @@ def _made(site: Site, platform: str, request: pytest.FixtureRequest) -> Outcomes
             cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE,
         )  # fmt: skip
         code, log = done.returncode, done.stderr
-    assert code == 0, log[-5000:]
+    assert code == 0, "\n".join(line for line in log.splitlines() if not line.startswith("\tat "))[-5000:]
     found = json.loads(told.read_text())
     return Outcomes(site, platform, found["platform"], found["steps"])
 
