@@ -25,7 +25,8 @@ class Attempt:
     """Facts of one attempt as they become known; :meth:`record` freezes them.
 
     ``facts`` are fields of the record, ``detail`` is what only the page shows; ``task_seconds``: core
-    seconds that Spark tasks took; ``published``: its outputs are visible, whatever fails from then on.
+    seconds that Spark tasks took, None where Spark does not tell; ``published``: its outputs are visible, whatever
+    fails from then on.
     ``clock`` gives the wall time of the record's ``started_at``; nothing published depends on it.
     ``stages`` are those that have ended, in order. ``context`` says where the run is now, for the lines of its log:
     name, run_date, run_id (once it is known) and stage. ``entering`` is told of each stage, and of None after it.
@@ -37,7 +38,7 @@ class Attempt:
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     detail: dict[str, Any] = field(default_factory=dict)
-    task_seconds: float = 0.0
+    task_seconds: float | None = 0.0
     published: bool = False
     stages: list[StageTime] = field(default_factory=list)
     context: dict[str, str] = field(default_factory=dict)
@@ -95,7 +96,9 @@ class Attempt:
             started_at=self.started_at,
             seconds={**self.seconds, "total": round(total, 3)},
             rows_per_second=round(read / total, 1) if read else None,
-            core_seconds=round(_cpu() - self._cpu + self.task_seconds, 2),
+            core_seconds=None
+            if self.task_seconds is None
+            else round(_cpu() - self._cpu + self.task_seconds, 2),
             warnings=tuple(self.warnings),
             error=None if error is None else self._explained(error),
             **facts,

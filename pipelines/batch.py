@@ -135,6 +135,7 @@ def _publish_once(
             plan = _plan(attempt, place, spark, work)
             staging = publish.open_staging(place, attempt.facts["run_id"], plan.work)
             try:
+                gates.shared(spark, staging)
                 return _score(attempt, plan, staging, committed)
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
@@ -238,7 +239,7 @@ def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Wor
                     ) from None
                 attempt.detail["not_scanned"] = str(reason)
         whole = one_pass.assemble(spark, config, model, table, bound, suites, specs)
-        parts = part_pass.cut(table.files, spark.sparkContext.defaultParallelism)
+        parts = part_pass.cut(table.files, session.parallelism(spark))
         if len(parts) < 2:
             return whole
         of_part = (part_pass.without_aggregates(suites[0]), part_pass.without_aggregates(suites[1]))
@@ -264,7 +265,8 @@ def _score(attempt: Attempt, plan: _Plan, staging: publish.Staging, base: Any) -
         measured = the_pass.measured(staging)
     with attempt.stage("audit"):
         counts = outcome.collect(attempt, the_pass, staging)
-        attempt.task_seconds = session.task_seconds(plan.spark) - before
+        after = session.task_seconds(plan.spark)
+        attempt.task_seconds = None if before is None or after is None else after - before
         gates.accounted(plan.table, measured, counts, attempt)
     with attempt.stage("judge"):
         gates.quarantine(attempt)

@@ -60,6 +60,13 @@ class ModelUnavailable(ScorelineError):
     retryable = True
 
 
+class SparkUnavailable(ScorelineError):
+    """The Spark Connect server cannot be reached, or has forgotten the session: retry."""
+
+    exit_code = 69
+    retryable = True
+
+
 class ModelFailed(ScorelineError):
     """The model as a whole cannot score this input: look at the model."""
 

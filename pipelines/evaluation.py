@@ -132,7 +132,7 @@ def _evaluate(
         with attempt.stage("count"):
             counts = _counts(attempt, joined, request)
     finally:
-        joined.kept.unpersist()
+        session.release(joined.kept)
     model_id = f"{of_run.model.get('name')}/{of_run.model.get('version')}"
     table = quality_metrics.quality_metrics(
         counts, joined.problem, run_date=attempt.config.run_date, model_id=model_id

@@ -18,6 +18,7 @@ from pipelines.errors import (
     ModelFailed,
     ScorelineError,
     SinkUnwritable,
+    SparkUnavailable,
 )
 
 _MODEL = re.compile(re.escape(MARKER) + r"(\{.*?\})" + re.escape(MARKER), re.DOTALL)
@@ -39,6 +40,8 @@ _NO_PYTHON = re.compile(r'Cannot run program "([^"]*)"')
 _SAID_BY_PYTHON = re.compile(r"Error from python worker:\s*\n([^\n]*)")
 _NO_MODULE = re.compile(r"No module named '(\w+)|PACKAGE_NOT_INSTALLED\] (\w+)")
 _SERVICE = re.compile(r"Service '(\w+)' failed after")
+# What a Connect client says of a server that has gone, and of one that has been started again.
+_NO_SERVER = ("StatusCode.UNAVAILABLE", "INVALID_HANDLE.SESSION_")
 _UNTRUSTED = re.compile(r"Untrusted types found in the file: (\[[^\]]*\])")
 
 
@@ -97,6 +100,10 @@ def _of_spark(text: str) -> ScorelineError:
         return ConfigInvalid(
             f"the workers run Python {found}, expected {expected}, as the driver does.",
             hint="Set PYSPARK_PYTHON to a Python of the driver's minor version on every machine.",
+        )
+    if any(sign in text for sign in _NO_SERVER):
+        return SparkUnavailable(
+            f"the Spark Connect server has gone away: {first}", hint="See that it runs, then run again."
         )
     if "CSVHeaderChecker" in text or "CSV header does not conform" in text:
         return ConfigInvalid(

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from pipelines import drift as statistics
 from pipelines import expectations as suites
-from pipelines import model_objects, passes, run_figures, scoring, storage
+from pipelines import model_objects, passes, run_figures, scoring, session, storage
 from pipelines.attempt import Attempt
 from pipelines.config import Config
 from pipelines.errors import ConfigInvalid, DataRefused, DriftBlocked, InputUnavailable, InvariantBroken
@@ -57,6 +57,15 @@ def plan_suites(config: Config, model: ResolvedModel, table: SourceTable, spark:
         if quality.output
         else None
     )
+
+
+def shared(spark: SparkSession, staging: Staging) -> None:
+    """Raises ConfigInvalid where Spark does not see the folder that this process has made in the sink."""
+    if not session.shares_folder(spark, storage.uri(staging.folder)):
+        raise ConfigInvalid(
+            f"sink.path: the Spark server has no folder {str(staging.slot.root)!r}, which this machine has.",
+            hint="Give a path that is mounted alike on this machine and on the server with its executors.",
+        )
 
 
 def accounted(table: SourceTable, measured: Measured, counts: Mapping[str, int], attempt: Attempt) -> None:

@@ -7,11 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from pipelines import labels, quality_counts
+from pipelines import labels, quality_counts, session
 from pipelines.attempt import Attempt
 from pipelines.errors import ConfigInvalid, DataRefused, InputUnavailable, InvariantBroken
 from pipelines.masking import MASK
@@ -41,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Joined:
-    """Labelled predictions (``frame``, a part of ``kept``, which stays on disk until it is unpersisted), all
+    """Labelled predictions (``frame``, a part of ``kept``, which stays on disk until it is released), all
     predictions, and the account of all rows."""
 
     frame: DataFrame
@@ -60,7 +59,7 @@ def join(
     files: Sequence[InputFile],
     slices: Sequence[str],
 ) -> Joined:
-    """The newest label beside each prediction; the caller unpersists ``kept``.
+    """The newest label beside each prediction; the caller releases ``kept``.
 
     Args:
         predictions: as published.
@@ -92,7 +91,7 @@ def join(
     typed = labels.as_type(F.col(labels.LABEL), "string", kind)
     if kind == "double":  # a label that is no finite number says nothing
         typed = F.when(F.abs(typed) < float("inf"), typed)
-    both = both.withColumn("label", typed).persist(StorageLevel.DISK_ONLY)
+    both = session.hold(both.withColumn("label", typed))
     try:
         rows, said, conflicting = _account(both, labels.counts(delivered, len(keys)))
         if not rows["labelled"]:
@@ -101,7 +100,7 @@ def join(
                 hint="Check that these are labels of this date, and the types of the key.",
             )
     except BaseException:
-        both.unpersist()
+        session.release(both)
         raise
     if conflicting:
         attempt.warn(f"labels: {conflicting} key(s) have several labels in one delivery; the greatest counts")

@@ -7,7 +7,7 @@ counted while the rows went by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
-from pipelines import publish, scoring, screening, storage
+from pipelines import publish, screening, session, storage
 from pipelines.binding import Binding, spark_type
 from pipelines.config import Config
 from pipelines.errors import InvariantBroken
@@ -86,7 +86,7 @@ class OnePass:
     def measured(self, staging: Staging) -> Measured:
         """Call it after the frame was written."""
         end = self.at_end.get
-        state = merge_states(WorkerState.from_bytes(bytes(s)) for s in end["states"])
+        state = merge_states(_in_order(WorkerState.from_bytes(bytes(s)) for s in end["states"]))
         source = self.at_source.get if self.at_source else {"rows": state.rows}
         return Measured(
             read=source["rows"],
@@ -118,7 +118,7 @@ def assemble(
     if at_source:
         frame = frame.observe(at_source, F.count(F.lit(1)).alias("rows"), *_aggregates(suites[0]))
     scoring_column = scorer(config, model, screen, specs).column(
-        scoring.ship(spark, model.payload),
+        session.ship_bytes(spark, model.payload),
         [c() for c in binding.columns],
         [F.col(m) for m in screen.masks],
         spark_type,
@@ -131,6 +131,11 @@ def assemble(
     )
     frame = screening.split(frame, screen, model.model_id, F.lit(_planned(config.run_date)))
     return OnePass(frame, model.model_id, screen, at_source, at_end, *suites)
+
+
+def _in_order(states: Iterable[WorkerState]) -> list[WorkerState]:
+    """By what the tasks saw, not by when they ended: sums then round alike in every run."""
+    return sorted(states, key=lambda s: b"" if s.profile is None else s.profile.to_bytes())
 
 
 def _slice_values(screen: Screen, values: Sequence[Column]) -> list[Column]:

@@ -30,6 +30,7 @@ def usable_slices(predictions: DataFrame, expressions: Sequence[str]) -> tuple[l
     for text in expressions:
         try:
             values = predictions.select(F.expr(text).cast("string").alias("value"))
+            _ = values.schema  # a Connect client asks only now
         except AnalysisException as error:
             skipped[text] = (
                 "it uses columns that the predictions do not have (source.carry brings them there)"

@@ -19,7 +19,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import StructType
 
-from pipelines import passes, publish, scoring, screening, storage
+from pipelines import passes, publish, scoring, screening, session, storage
 from pipelines.binding import Binding
 from pipelines.config import Config
 from pipelines.expectations import SuitePlan
@@ -83,9 +83,11 @@ class ScanPass:
         self.reused = sum(u.rows for u in self.parts) - sum(u.rows for u in todo)
         if not todo:
             return
-        planned = units.tasks(todo, self.spark.sparkContext.defaultParallelism)
+        planned = units.tasks(todo, session.parallelism(self.spark))
         task = replace(self.task, folder=str(folder))
-        scored = functools.partial(scoring.scan_units, task, planned, scoring.ship(self.spark, self.payload))
+        scored = functools.partial(
+            scoring.scan_units, task, planned, session.ship_bytes(self.spark, self.payload)
+        )
         frame = self.spark.range(0, len(planned), 1, len(planned)).mapInArrow(scored, "unit string")
         with Watch(folder, self.parts, self.limit) as watch:
             frame.collect()
@@ -152,6 +154,8 @@ def assemble(
     Raises:
         Unsuitable: the input is not plain Parquet, or a rule has no form that workers can evaluate.
     """
+    if session.is_remote(spark):
+        raise Unsuitable("Spark Connect gives no analyzed plan")
     footers = _plain_footers(table, config)
     screen = passes.screen_of(config, model, table, binding, suites)
     kept = passes.kept(config)

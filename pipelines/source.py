@@ -180,14 +180,15 @@ def read(
     _check_options(config.options)
     files = list_files(config.path) if files is None else files
     try:
-        if config.format == "csv":
-            return _read_csv(spark, config, files, wanted)
-        return _read_parquet(spark, config, files, wanted)
+        reads = _read_csv if config.format == "csv" else _read_parquet
+        table = reads(spark, config, files, wanted)
+        _ = table.frame.schema  # a Connect client asks its server only now
     except PySparkException as error:
         raise ConfigInvalid(
             f"source: Spark refuses to read {config.path!r}: {str(error).splitlines()[0]}",
             hint="Check source.format, source.options and source.types.",
         ) from error
+    return table
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from pipelines.errors import (
     ModelUnavailable,
     ScorelineError,
     SinkUnwritable,
+    SparkUnavailable,
 )
 from pipelines.failures import explained
 
@@ -90,6 +91,16 @@ CASES = {
         "a Python worker died",
     ),
     "out of memory": (f"{HEAD}java.lang.OutOfMemoryError: Java heap space", ScorelineError, "ran out of memory"),
+    "Connect server gone": (
+        '<_MultiThreadedRendezvous of RPC that terminated with:\n\tstatus = StatusCode.UNAVAILABLE',
+        SparkUnavailable,
+        "gone away",
+    ),
+    "Connect server started again": (
+        "[INVALID_HANDLE.SESSION_NOT_FOUND] The handle x is invalid. Session not found.",
+        SparkUnavailable,
+        "Session not found",
+    ),
     "anything else": (f"{HEAD}java.lang.IllegalStateException: odd", ScorelineError, "IllegalStateException: odd"),
 }  # fmt: skip
 

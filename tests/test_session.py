@@ -8,7 +8,9 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import grpc
 import pyarrow as pa
 import pytest
 from pyspark import SparkFiles
@@ -16,7 +18,7 @@ from pyspark.sql import SparkSession
 
 import pipelines
 from pipelines import session
-from pipelines.errors import MARKER
+from pipelines.errors import MARKER, SparkUnavailable
 
 
 def test_the_active_session_is_reused(spark: SparkSession) -> None:
@@ -138,3 +140,16 @@ def test_sparks_log_leaves_out_only_what_the_run_says_itself(
     event = event.setMessage(log4j.message.SimpleMessage(message)).build()
     root = log4j.LogManager.getContext(False).getConfiguration().getRootLogger()
     assert root.isFiltered(event) != kept
+
+
+def test_a_connect_server_that_does_not_answer_is_unavailable_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SPARK_REMOTE", "sc://127.0.0.1:1/;token=s3cret")
+    channel = grpc.insecure_channel("127.0.0.1:1")
+    client = SimpleNamespace(client=SimpleNamespace(_channel=channel, close=channel.close))
+    with pytest.raises(SparkUnavailable, match=r"no Connect server answers at 127\.0\.0\.1:1\.") as caught:
+        session.await_server(client, seconds=0.2)
+    assert (caught.value.exit_code, caught.value.retryable) == (69, True)
+    with pytest.raises(ValueError, match="closed"):  # else the client tries for minutes when the process ends
+        channel.unary_unary("/any")(b"")

@@ -23,6 +23,8 @@ from pipelines.expectations.suites import Rule
 
 # This one raises on text that is no JSON; carried along it would take the whole run down.
 _RAISING = ("column_values.match_json_schema.condition",)
+# How a column prints a window, which looks at other rows: in classic Spark and with Connect.
+_WINDOW = (" OVER (", "WindowExpression(")
 # This one raises on anything but text.
 _ON_TEXT = ("column_values.match_strftime_format.condition",)
 
@@ -154,7 +156,7 @@ class Planner:
                 self.problems.append(f"{rule.name}: {first_line(error.__cause__ or error)}")
             self._unserved.add(metric.id)
             return
-        if " OVER (" in str(partial[0]):  # a window looks at other rows
+        if any(sign in str(partial[0]) for sign in _WINDOW):
             self._unserved.add(metric.id)
         else:
             self._fix(metric, partial)

@@ -4,6 +4,6 @@ from pipelines.scoring.account import Task
 from pipelines.scoring.outputs import output_columns
 from pipelines.scoring.scan import scan as scan_units
 from pipelines.scoring.states import WorkerState, merge_states
-from pipelines.scoring.udf import Scorer, ship
+from pipelines.scoring.udf import Scorer
 
-__all__ = ["Scorer", "Task", "WorkerState", "merge_states", "output_columns", "scan_units", "ship"]
+__all__ = ["Scorer", "Task", "WorkerState", "merge_states", "output_columns", "scan_units"]

@@ -1,4 +1,4 @@
-"""The driver's side of scoring: ship the bytes once, declare one iterator UDF over the model's columns.
+"""The driver's side of scoring: one iterator UDF over the model's columns.
 
 The UDF is an Arrow one: PySpark's pandas path turns a nullable bigint into float64 and changes large values;
 here Arrow arrays reach the worker as they are, and become the pandas types that the signature declares.
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pyarrow as pa
-from pyspark.sql import Column, SparkSession
+from pyspark.sql import Column
 from pyspark.sql.functions import arrow_udf
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType, _parse_datatype_string
 
@@ -23,12 +23,6 @@ from pipelines.scoring.loaders import ModelSpec
 from pipelines.scoring.worker import ERROR, STATE, run
 
 Payload = Callable[[], bytes]
-
-
-def ship(spark: SparkSession, payload: bytes) -> Payload:
-    """The model's bytes by Spark broadcast: once per executor, read by a worker only when it loads."""
-    broadcast = spark.sparkContext.broadcast(payload)
-    return lambda: broadcast.value
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Cluster:
     url: str
     daemons: list[subprocess.Popen[bytes]]
 
-    def submit(self, *arguments: str) -> subprocess.Popen[str]:
+    def submit(self, *arguments: str, application: str = "jobs/run_batch.py") -> subprocess.Popen[str]:
         """The command a user would give, with what keeps it small and on the loopback interface."""
         conf = {
             "spark.driver.host": "127.0.0.1",
@@ -44,14 +44,14 @@ class Cluster:
             "spark.executorEnv.PYSPARK_PYTHON": environment(self.home)["PYSPARK_PYTHON"],
         }
         settings = [part for key, value in conf.items() if value for part in ("--conf", f"{key}={value}")]
-        command = [SUBMIT, "--master", self.url, "--driver-memory", "512m", *settings, "jobs/run_batch.py"]
+        command = [SUBMIT, "--master", self.url, "--driver-memory", "512m", *settings, application]
         return subprocess.Popen(
             [*command, *arguments], cwd=ROOT, env=environment(self.home), text=True,
             stdout=subprocess.PIPE, stderr=(self.home / "submit.log").open("w"),
         )  # fmt: skip
 
-    def ended(self, process: subprocess.Popen[str]) -> Ended:
-        out, _ = process.communicate(timeout=300)
+    def ended(self, process: subprocess.Popen[str], seconds: float = 300) -> Ended:
+        out, _ = process.communicate(timeout=seconds)
         lines = [line for line in out.splitlines() if line.startswith("{")]
         record = json.loads(lines[-1]) if lines else {}
         return Ended(process.returncode, record, (self.home / "submit.log").read_text())

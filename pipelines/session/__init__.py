@@ -1,26 +1,20 @@
-"""The only place that builds a Spark session; an active one is reused and left as it was found."""
+"""The only place that builds a Spark session; an active one is reused and left as it was found.
+
+A session is a classic one, with a JVM of its own, or a remote one, the client of a Spark Connect server. What only one
+of them can do is asked for here.
+"""
 
 from __future__ import annotations
 
-import atexit
-import hashlib
-import io
 import logging
 import os
 import re
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
-from importlib import resources
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JError
@@ -29,12 +23,25 @@ from pyspark.sql import SparkSession
 
 from pipelines.errors import MARKER
 from pipelines.java import find_java, snappy_options
+from pipelines.session.platform import (
+    await_server,
+    hold,
+    is_remote,
+    parallelism,
+    release,
+    shares_folder,
+    task_seconds,
+)
+from pipelines.session.shipping import code_digest, ship_bytes, ship_code
+
+__all__ = [
+    "RUN_SETTINGS", "await_server", "code_digest", "described", "hold", "is_remote", "parallelism", "release",
+    "session", "settings", "shares_folder", "ship_bytes", "ship_code", "stop_jobs", "task_seconds",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
-_GONE = (
-    Py4JError,
-    OSError,
-)  # the JVM went away: nothing is left to put back, and the first error is the one to tell
+# Spark went away: nothing is left to put back, and the first error is the one to tell.
+_GONE = (Py4JError, OSError, PySparkException)
 
 # What one run needs, set for its time and put back afterwards.
 RUN_SETTINGS = {
@@ -52,10 +59,11 @@ RUN_SETTINGS = {
 
 
 def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSession:
-    """The active session, or a new one: the master that spark-submit gave, else ``local[*, 3]``.
+    """The active session, or a new one: the master that spark-submit gave, the Connect server of ``SPARK_REMOTE``,
+    else ``local[*, 3]``.
 
     Raises:
-        ScorelineError: when a session must be started and no Java 17 or 21 is found.
+        ScorelineError: when a session must be started and no Java 17 or 21 is found, or the server does not answer.
     """
     active = SparkSession.getActiveSession()
     if active is not None:
@@ -68,7 +76,10 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
         builder = builder.config(key, value)
     with _own_interrupts():
         spark = builder.getOrCreate()
-    _quieten(spark)
+    if is_remote(spark):
+        await_server(spark)
+    else:
+        _quieten(spark)
     return spark
 
 
@@ -108,7 +119,8 @@ def _local_defaults() -> dict[str, str]:
     """Settings for a session that no launcher has prepared; spark-submit's own come first."""
     from pyspark import SparkContext
 
-    if SparkContext._gateway is not None or "PYSPARK_GATEWAY_PORT" in os.environ:
+    launched = ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE")
+    if SparkContext._gateway is not None or any(name in os.environ for name in launched):
         return {}
     java = find_java()
     os.environ["JAVA_HOME"] = str(java)  # one that Spark cannot use must not stay in force
@@ -144,54 +156,17 @@ def settings(spark: SparkSession, wanted: Mapping[str, str]) -> Iterator[tuple[s
                 spark.conf.unset(key) if old is None else spark.conf.set(key, old)
 
 
-def ship_code(spark: SparkSession) -> None:
-    """Give the workers this very package, wherever the driver has it from.
-
-    The archive is named by its content: calling this again with the same code changes nothing.
-    """
-    archive = _archive()
-    name = f"scoreline-{code_digest()}.zip"
-    context = spark.sparkContext
-    if any(name in path for path in context._python_includes or ()):
-        return
-    folder = tempfile.mkdtemp(prefix="scoreline-code-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # until then executors may fetch it
-    path = Path(folder) / name
-    path.write_bytes(archive)
-    context.addPyFile(str(path))
-
-
-@cache
-def _archive() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, text in sorted(_modules(resources.files("pipelines"), "pipelines")):
-            archive.writestr(zipfile.ZipInfo(name), text)
-    return buffer.getvalue()
-
-
-def _modules(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
-    """Name and text of each module of a package, which may itself have come in an archive."""
-    for entry in folder.iterdir():
-        inside = f"{name}/{entry.name}"
-        if entry.is_dir():
-            yield from _modules(entry, inside)
-        elif entry.name.endswith(".py"):
-            yield inside, entry.read_bytes()
-
-
-@cache
-def code_digest() -> str:
-    """Names this very code: two processes with the same one score alike."""
-    return hashlib.sha256(_archive()).hexdigest()[:12]
-
-
 @contextmanager
 def described(spark: SparkSession, name: str, run_date: str) -> Iterator[Callable[[str | None], None]]:
     """Name the jobs of a block, for the Spark UI and its event log, for counting them and for :func:`stop_jobs`.
 
-    What is yielded is told the stage that begins, or None: ``scoreline NAME DATE: score`` describes its jobs.
+    What is yielded is told the stage that begins, or None: ``scoreline NAME DATE: score`` describes its jobs. A Connect
+    session has no descriptions.
     """
+    if is_remote(spark):
+        with _tagged(spark, _group(name)):
+            yield lambda _: None
+        return
     context, whole = spark.sparkContext, f"scoreline {name} {run_date}"
 
     def entering(stage: str | None) -> None:
@@ -208,16 +183,32 @@ def described(spark: SparkSession, name: str, run_date: str) -> Iterator[Callabl
                 context.setLocalProperty(key, old)  # type: ignore[arg-type]  # None clears it
 
 
+@contextmanager
+def _tagged(spark: SparkSession, tag: str) -> Iterator[None]:
+    before = spark.getTags()
+    spark.addTag(tag)
+    try:
+        yield
+    finally:
+        if tag not in before:
+            spark.removeTag(tag)
+
+
 def _group(name: str) -> str:
     return f"scoreline:{name}"
 
 
 def stop_jobs(spark: SparkSession, name: str, patience: float = 10.0) -> None:
-    """After an interrupt: cancel the jobs of :func:`described` and wait, at most ``patience`` seconds, for their end.
+    """After an interrupt: cancel the jobs of :func:`described` and wait, at most ``patience`` seconds, for their end,
+    which a Connect server does not tell.
 
     The interrupted call to the JVM has an answer that nobody has read: its connection is given up first,
     as the next call would take that answer for its own.
     """
+    if is_remote(spark):
+        with suppress(*_GONE):
+            spark.interruptTag(_group(name))
+        return
     context = spark.sparkContext
     gateway: Any = context._gateway
     with suppress(*_GONE):
@@ -229,9 +220,3 @@ def stop_jobs(spark: SparkSession, name: str, patience: float = 10.0) -> None:
             tracker.getJobIdsForGroup(_group(name))
         ):
             time.sleep(0.05)
-
-
-def task_seconds(spark: SparkSession) -> float:
-    """Seconds that tasks have occupied cores since the application began, over all executors."""
-    executors = spark.sparkContext._jsc.sc().statusStore().executorList(False)
-    return sum(executors.apply(i).totalDuration() for i in range(executors.size())) / 1000
