@@ -26,6 +26,7 @@ class Attempt:
 
     ``facts`` are fields of the record, ``detail`` is what only the page shows; ``task_seconds``: core
     seconds that Spark tasks took; ``published``: its outputs are visible, whatever fails from then on.
+    ``launch``: seconds from the start of the command to here, where it is known.
     ``clock`` gives the wall time of the record's ``started_at``; nothing published depends on it.
     """
 
@@ -37,10 +38,13 @@ class Attempt:
     detail: dict[str, Any] = field(default_factory=dict)
     task_seconds: float = 0.0
     published: bool = False
+    launch: float | None = None
 
     def __post_init__(self) -> None:
         self.started_at = self.clock().isoformat(timespec="milliseconds")
-        self._start = time.perf_counter()
+        self._start = time.perf_counter() - (self.launch or 0.0)
+        if self.launch is not None:
+            self.seconds["launch"] = round(self.launch, 3)
         self._cpu = _cpu()
         self.masking = Masking.of(self.config.quality.sensitive, self.config.source.columns)
 

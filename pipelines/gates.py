@@ -24,6 +24,12 @@ from pipelines.source import SourceTable
 Suites = tuple[SuitePlan | None, SuitePlan | None]
 
 
+def import_libraries(config: Config) -> None:
+    """Import Great Expectations, if a suite is configured: a matter of seconds in which others can work."""
+    if config.quality.input or config.quality.output:
+        suites.import_engine()
+
+
 def plan_suites(config: Config, model: ResolvedModel, table: SourceTable, spark: SparkSession) -> Suites:
     """Compile the configured suites; Great Expectations is imported only if there is one."""
     outputs = scoring.output_columns(config.model.predict, model.outputs)

@@ -32,6 +32,8 @@ _GONE = (
     OSError,
 )  # the JVM went away: nothing is left to put back, and the first error is the one to tell
 
+_SHIPPING = threading.Lock()
+
 # What one run needs, set for its time and put back afterwards.
 RUN_SETTINGS = {
     "spark.sql.session.timeZone": "UTC",  # CSV timestamps and all date extraction follow it
@@ -124,13 +126,14 @@ def ship_code(spark: SparkSession) -> None:
     archive = _archive()
     name = f"scoreline-{code_digest()}.zip"
     context = spark.sparkContext
-    if any(name in path for path in context._python_includes or ()):
-        return
-    folder = tempfile.mkdtemp(prefix="scoreline-code-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # until then executors may fetch it
-    path = Path(folder) / name
-    path.write_bytes(archive)
-    context.addPyFile(str(path))
+    with _SHIPPING:
+        if any(name in path for path in context._python_includes or ()):
+            return
+        folder = tempfile.mkdtemp(prefix="scoreline-code-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)  # until then executors may fetch it
+        path = Path(folder) / name
+        path.write_bytes(archive)
+        context.addPyFile(str(path))
 
 
 @cache

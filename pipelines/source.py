@@ -190,6 +190,13 @@ def read(
         ) from error
 
 
+def rehearsal(config: Source, files: Sequence[InputFile]) -> Callable[[SparkSession], Any] | None:
+    """Spark's first look at a Parquet file takes a second or two: one at which nobody waits for it."""
+    if config.format != "parquet":
+        return None
+    return lambda spark: spark.read.parquet(_paths(files[:1])[0])
+
+
 def _check_options(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if name.lower() in _CHOOSES_FILES:
