@@ -58,10 +58,7 @@ class SourceTable:
         """The same table, from some of its files."""
         if self.load is None:
             raise TypeError("this table cannot be loaded in parts")
-        paths, footers = {f.path for f in files}, self.footers
-        if footers is not None:
-            groups = tuple(g for g in footers.groups if g.path in paths)
-            footers = parquet_files.Footers(footers.schema, groups, footers.legacy)
+        footers = None if self.footers is None else self.footers.of(f.path for f in files)
         rows = None if footers is None else footers.rows
         return replace(self, frame=self.load(files), files=tuple(files), rows=rows, footers=footers)
 

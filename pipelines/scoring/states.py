@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipelines.profiles import TableProfile
 
@@ -49,10 +49,12 @@ class WorkerState:
 
 def merge_states(states: Iterable[WorkerState]) -> WorkerState:
     """One account of all tasks: sums, except for the largest memory and the distinct workers."""
-    total = WorkerState()
+    total, workers, loads = WorkerState(), set[str](), list[tuple[str, float]]()
     for s in states:
         counts = _add(total.counts, s.counts) if total.counts and s.counts else total.counts or s.counts
         profile = s.profile if total.profile is None or s.profile is None else total.profile.merge(s.profile)
+        workers.update(s.workers)
+        loads += s.loads
         total = WorkerState(
             rows=total.rows + s.rows,
             predicted=total.predicted + s.predicted,
@@ -60,15 +62,13 @@ def merge_states(states: Iterable[WorkerState]) -> WorkerState:
             batches=total.batches + s.batches,
             calls=total.calls + s.calls,
             counts=counts,
-            loads=total.loads + s.loads,
-            workers=tuple(sorted({*total.workers, *s.workers})),
             cpu_seconds=total.cpu_seconds + s.cpu_seconds,
             predict_seconds=total.predict_seconds + s.predict_seconds,
             peak_rss_mb=max(total.peak_rss_mb, s.peak_rss_mb),
             classes=s.classes or total.classes,
             profile=profile or total.profile,
         )
-    return total
+    return replace(total, workers=tuple(sorted(workers)), loads=tuple(loads))
 
 
 def _add(left: Sequence[Sequence[int]], right: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:

@@ -11,6 +11,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -32,7 +33,9 @@ def contenders(case: Case) -> dict[str, Contender]:
     }
 
 
-def submit(script: str, *arguments: str, cores: int, log: Path) -> tuple[str, dict[str, float]]:
+def submit(
+    script: str, *arguments: str, master: str, log: Path, conf: Mapping[str, str] | None = None
+) -> tuple[str, dict[str, float]]:
     """Run a script by spark-submit; what it printed, and the processor seconds it took.
 
     Raises:
@@ -40,9 +43,10 @@ def submit(script: str, *arguments: str, cores: int, log: Path) -> tuple[str, di
     """
     import pyspark
 
-    options = ["--master", f"local[{cores}]", "--conf", "spark.ui.enabled=false", "--driver-memory", "2g"]
+    options = ["--master", master, "--conf", "spark.ui.enabled=false", "--driver-memory", "2g"]
     if snappy := snappy_options():
         options += ["--conf", f"spark.driver.extraJavaOptions={snappy}"]
+    options += [part for key, value in (conf or {}).items() for part in ("--conf", f"{key}={value}")]
     spark_home = Path(pyspark.__file__).parent
     environment = os.environ | {
         "JAVA_HOME": str(find_java()),
@@ -75,7 +79,9 @@ def _bare(case: Case) -> dict[str, float]:
     target = HOME / "udf-out"
     places = [f"file://{p.absolute()}" for p in (case.data, target)]
     asked = [case.uri, inputs.REGISTRY, case.form, inputs.spark_schema(case), *places]
-    _, figures = submit("scripts/bench/bare_udf.py", *asked, cores=case.cores, log=HOME / "bare.log")
+    _, figures = submit(
+        "scripts/bench/bare_udf.py", *asked, master=f"local[{case.cores}]", log=HOME / "bare.log"
+    )
     return figures
 
 
@@ -84,6 +90,6 @@ def _run(case: Case, *, suites_too: bool) -> dict[str, float]:
     path = HOME / f"cold{'-audited' if suites_too else ''}.yaml"
     path.write_text(yaml.safe_dump(inputs.configuration(case, suites_too=suites_too)), "utf-8")
     asked = ["--config", str(path), "--run-date", DAY]
-    out, figures = submit("jobs/run_batch.py", *asked, cores=case.cores, log=HOME / "run.log")
+    out, figures = submit("jobs/run_batch.py", *asked, master=f"local[{case.cores}]", log=HOME / "run.log")
     record = json.loads(out.strip().splitlines()[-1])
     return figures | {f"stage.{k}": float(v) for k, v in record["seconds"].items()}
