@@ -130,9 +130,7 @@ class PartPass:
             for file in storage.found(f / "tables" / table, "**/*.parquet")
         ]
 
-    def _run_part(
-        self, staging: Staging, files: tuple[InputFile, ...], folder: AnyPath
-    ) -> dict[str, Any]:
+    def _run_part(self, staging: Staging, files: tuple[InputFile, ...], folder: AnyPath) -> dict[str, Any]:
         draft = staging.units / f".{folder.name}-{uuid.uuid4().hex[:8]}"
         with publish.writing(draft):
             draft.mkdir(parents=True)
