@@ -137,12 +137,13 @@ def driver_share(count: int, account: str) -> dict[str, Any]:
         part_pass.cut([InputFile(f.path, 128 << 20, f.mtime_ns) for f in files], 1)
     place = publish.slot(str(root / "out"), "scaling", DAY)
     staging = publish.open_staging(place, "r1")
-    _commit(staging.units, planned, account, Path(files[0].path))
+    committed = Path(str(staging.units))
+    _commit(committed, planned, account, Path(files[0].path))
     with _timed(seconds, "accounts"):
-        read = (units.account_of(staging.units, u.id) for u in planned)
+        read = (units.account_of(committed, u.id) for u in planned)
         merge_states(WorkerState.from_bytes(a["state"].encode()) for a in read)
     with _timed(seconds, "collect"):
-        made = [staging.units / u.id / "predictions.parquet" for u in planned]
+        made = [committed / u.id / "predictions.parquet" for u in planned]
         publish.collect_table(staging, "predictions", made, footers.schema)
     for table in set(publish.TABLES) - {"predictions"}:
         publish.write_table(staging, table, pa.table({"x": [1]}))

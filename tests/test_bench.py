@@ -41,6 +41,14 @@ def test_one_that_cannot_take_part_is_named_with_its_reason_and_asked_once() -> 
     assert (list(found), absent, len(asked)) == (["a"], {"ray": "ray: no such wheel"}, 1)
 
 
+def test_one_that_fails_is_told_and_the_others_go_on() -> None:
+    absent: dict[str, str] = {}
+    found = interleaved({"a": lambda: {}["x"], "b": lambda: None}, rounds=1, absent=absent)
+    assert (list(found), absent) == (["b"], {"a": "it failed: KeyError: 'x'"})
+    pair = result("drift", {"b": {"seconds": [1.0]}}, absent=absent)
+    assert "Not there: a, because it failed" in tables.page([pair])
+
+
 def test_a_ratio_is_the_median_of_those_within_rounds() -> None:
     slow_later = [1.0, 2.0, 10.0]  # the machine slows down; who is compared slows down with it
     assert ratio([0.5, 1.0, 9.0], slow_later) == 0.5

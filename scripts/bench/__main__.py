@@ -15,7 +15,7 @@ import click
 
 from scripts.bench import inputs, tables
 from scripts.bench.cases import FORMATS, KINDS, MODELS, Case, matrix, quick, usual
-from scripts.bench.measure import Contender, Series, interleaved
+from scripts.bench.measure import FAILED, Contender, Series, interleaved
 
 
 @click.command()
@@ -50,7 +50,7 @@ def main(
     failed = run(cases, peers, minutes)
     tables.write_page()
     if failed:
-        raise click.ClickException(f"{len(failed)} of {len(cases)} cases failed: {', '.join(failed)}")
+        raise click.ClickException(f"what failed: {', '.join(failed)}")
 
 
 def run(cases: list[Case], peers: bool, minutes: float | None) -> list[str]:
@@ -63,20 +63,21 @@ def run(cases: list[Case], peers: bool, minutes: float | None) -> list[str]:
             break
         sys.stderr.write(f"{number}/{len(cases)} {case.stem} ({spent:.0f} minutes so far)\n")
         try:
-            measure(case, peers)
+            failed += [f"{case.stem} ({name})" for name in measure(case, peers)]
         except Exception:  # the next one may well work
             traceback.print_exc()
             failed.append(case.stem)
     return failed
 
 
-def measure(case: Case, peers: bool) -> None:
-    """One case: make what it needs, run its rounds, keep the figures."""
+def measure(case: Case, peers: bool) -> list[str]:
+    """One case: make what it needs, run its rounds, keep the figures; the names of contenders that failed."""
     inputs.prepare(case)
     absent: dict[str, str] = {}
     with _contenders(case, peers) as contenders:
         series = interleaved(contenders, case.rounds, absent)
     keep(case, series, absent)
+    return [name for name, reason in absent.items() if reason.startswith(FAILED)]
 
 
 @contextmanager

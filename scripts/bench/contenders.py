@@ -112,26 +112,38 @@ def spark_udf(case: Case, spark: SparkSession) -> None:
 
 
 def predict_batch_udf(case: Case, spark: SparkSession) -> None:
-    """Spark's own: numpy arrays in, one for each column, as the columns have different types."""
+    """Spark's own: one tensor of doubles, or an array for each column where their types differ."""
     from pyspark.ml.functions import predict_batch_udf as batch_udf
     from pyspark.sql.types import LongType
 
     path, names = str(inputs.pickled(case).absolute()), inputs.names(case.columns)
+    mixed = case.mixed
 
     def make() -> Any:
+        import inspect
         import pickle
 
         import pandas as pd
 
         model = pickle.loads(Path(path).read_bytes())
 
-        def predict(*columns: Any) -> Any:
+        def of_columns(*columns: Any) -> Any:
             return model.predict(pd.DataFrame(dict(zip(names, columns, strict=True))))
 
-        return predict
+        def of_tensor(tensor: Any) -> Any:
+            return model.predict(pd.DataFrame(tensor, columns=names))
 
-    udf = batch_udf(make, return_type=LongType(), batch_size=10_000, input_tensor_shapes=None)
-    write(read(case, spark).select("id", udf(*names).alias("prediction")))
+        if not mixed:
+            return of_tensor
+        of_columns.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # Spark counts parameters
+            [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names]
+        )
+        return of_columns
+
+    shapes: Any = None if mixed else [[len(names)]]
+    udf: Any = batch_udf(make, return_type=LongType(), batch_size=10_000, input_tensor_shapes=shapes)
+    asked = names if mixed else [F.array(*names)]
+    write(read(case, spark).select("id", udf(*asked).alias("prediction")))
 
 
 def map_in_pandas(case: Case, spark: SparkSession) -> None:

@@ -11,6 +11,9 @@ Contender = Callable[[], Mapping[str, float] | None]
 Series = dict[str, list[float]]
 
 
+FAILED = "it failed: "
+
+
 class Missing(Exception):
     """A contender cannot take part; the message says why."""
 
@@ -35,8 +38,9 @@ def interleaved(
             start = time.perf_counter()
             try:
                 own = dict(run() or {})
-            except Missing as reason:
-                absent[name] = str(reason)
+            except Exception as error:  # whatever happens to one, the others go on
+                absent[name] = str(error) if isinstance(error, Missing) else f"{FAILED}{_told(error)}"
+                sys.stderr.write(f"  {name}: {absent[name]}\n")
                 del found[name]
                 continue
             figures = {"seconds": time.perf_counter() - start} | own
@@ -46,6 +50,11 @@ def interleaved(
                 for key, value in figures.items():
                     found[name].setdefault(key, []).append(round(value, 4))
     return found
+
+
+def _told(error: Exception) -> str:
+    """The kind of an error and its last line."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[-1][:200]}"
 
 
 def median(values: list[float]) -> float:

@@ -33,6 +33,7 @@ than counting on known bins.
 
 def write_page() -> None:
     """Generate the page from all results that are kept."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
     results = [json.loads(p.read_text("utf-8")) for p in sorted(RESULTS.glob("*.json"))]
     (RESULTS / "README.md").write_text(page(results), "utf-8")
 
@@ -57,22 +58,22 @@ def section(result: Mapping[str, Any]) -> str:
         "drift": _drift,
         "scale": _scale,
     }
-    lines = make.get(result["kind"], _peers)(result)
+    whole = not result.get("absent") or result["kind"] not in make
+    lines = make.get(result["kind"], _peers)(result) if whole else []
     lines += [f"\nNot there: {name}, because {why}" for name, why in result.get("absent", {}).items()]
     return "\n".join([title, "", about, "", *lines, ""])
 
 
 def _peers(result: Mapping[str, Any]) -> list[str]:
     series: Mapping[str, Series] = result["series"]
-    base, floor = series[BASE]["seconds"], series.get(_FLOOR)
+    base, floor = series.get(BASE, {}).get("seconds"), series.get(_FLOOR)
     head = ["what", "seconds", "rows/s", f"time / {BASE}'s"]
     cold = result["kind"] == "cold"
     rows = []
     for name, one in series.items():
         seconds = one["seconds"]
-        low, high = spread(seconds, base)
         cells = [name, f"{median(seconds):.2f}", f"{result['rows'] / median(seconds):,.0f}"]
-        cells.append(f"{ratio(seconds, base):.2f} ({low:.2f} to {high:.2f})")
+        cells.append(_compared(seconds, base))
         cells += [_cpu(one)] if cold else []
         cells += [_of_floor(one, floor)] if floor else []
         rows.append(cells)
@@ -80,6 +81,13 @@ def _peers(result: Mapping[str, Any]) -> list[str]:
     head += ["floor's time / scoring's"] if floor else []
     lines = table(head, rows)
     return [*lines, *(_budget(series) if cold else [])]
+
+
+def _compared(seconds: list[float], base: list[float] | None) -> str:
+    if base is None:
+        return ""
+    low, high = spread(seconds, base)
+    return f"{ratio(seconds, base):.2f} ({low:.2f} to {high:.2f})"
 
 
 def _of_floor(one: Series, floor: Series) -> str:
