@@ -26,7 +26,7 @@ class Predictor:
 
 def main(source: str, model: str, target: str, cores: int, names: list[str]) -> None:
     """Twice: the first time warms up."""
-    ray.init(num_cpus=cores + 1, include_dashboard=False, log_to_driver=False)
+    ray.init(num_cpus=3 * cores, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     files = sorted(str(f.absolute()) for f in Path(source).iterdir() if not f.name.startswith("_"))
     reader = ray.data.read_csv if files[0].endswith(".csv") else ray.data.read_parquet
@@ -36,7 +36,7 @@ def main(source: str, model: str, target: str, cores: int, names: list[str]) -> 
         start = time.perf_counter()
         scored = reader(files).map_batches(
             Predictor, fn_constructor_args=(str(Path(model).absolute()), names), batch_format="pandas",
-            batch_size=65_536, compute=ray.data.ActorPoolStrategy(size=cores), num_cpus=0.5,
+            batch_size=65_536, compute=ray.data.ActorPoolStrategy(size=cores), num_cpus=1,
         )  # fmt: skip
         scored.write_parquet(str(Path(target).absolute()))
         seconds = time.perf_counter() - start
