@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup setup-dev run-batch test test-faults test-platforms test-all test-lowest test-newest lint format package bench study-drift study-agreement lock clean
+.PHONY: help python setup setup-dev run-batch test test-faults test-platforms test-all test-lowest test-newest lint format package bench bench-all bench-quick study-drift study-agreement study-scaling lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
@@ -65,14 +65,23 @@ format: setup-dev ## put the code into its canonical form
 package: setup-dev ## what a cluster takes, in dist/: code, entry scripts, environment (REQUIREMENTS=pins of a model)
 	$(PY) -m scripts.package $(if $(REQUIREMENTS),--requirements "$(REQUIREMENTS)")
 
-bench: setup-dev ## measure throughput beside mlflow.pyfunc.spark_udf
-	$(PY) -m scripts.bench
+bench: setup-dev ## measure speed, cold and warm, beside mlflow.pyfunc.spark_udf and others (an hour at most)
+	$(PY) -m scripts.bench --minutes 50
+
+bench-all: setup-dev ## measure every model on every format and shape of input (a night; ends by itself)
+	$(PY) -m scripts.bench --all --minutes 600
+
+bench-quick: setup-dev ## run the kinds of measurement once, on few rows, to see that they run
+	$(PY) -m scripts.bench --quick --out build/bench/quick
 
 study-drift: setup-dev ## measure false alarms and power of the drift verdicts (15 minutes)
 	@OMP_NUM_THREADS=1 $(PY) -m scripts.study_drift
 
 study-agreement: setup-dev ## compare drift statistics with other tools on real data (DATA=folder)
 	@$(PY) -m scripts.study_agreement --data "$(DATA)"
+
+study-scaling: setup-dev ## measure cores on a small cluster and the driver's share up to 100,000 files (20 minutes)
+	@$(PY) -m scripts.study_scaling
 
 lock: python ## resolve setup.cfg again and write the lock files (needs Python 3.11, the lowest supported)
 	$(PYTHON) scripts/lock.py

@@ -68,7 +68,7 @@ def command(
         return _refuse(line, error)
     records: list[dict[str, Any]] = []
     for day in days:
-        records.append(_one(day, form, **options))
+        records.append(_one(day, form, first=not records, **options))
         told(records[-1], sys.stderr)
         if records[-1]["exit_code"] not in (0, 10) and not keep_going:
             break
@@ -76,9 +76,16 @@ def command(
 
 
 def _one(
-    day: str, form: SafeFormatter, path: str, overrides: tuple[str, ...], force: bool, dry_run: bool
+    day: str,
+    form: SafeFormatter,
+    first: bool,
+    path: str,
+    overrides: tuple[str, ...],
+    force: bool,
+    dry_run: bool,
 ) -> dict[str, Any]:
     from pipelines import load_config, run_batch
+    from pipelines.launch import seconds_since_launch
 
     traces = True
     form.forget()
@@ -87,7 +94,8 @@ def _one(
         form.secrets = config.secrets
         traces = not config.quality.sensitive  # a trace quotes what it failed on
         with watched(config, sys.stderr):
-            return run_batch(config, force=force, dry_run=dry_run).to_dict()
+            launch = seconds_since_launch() if first else None
+            return run_batch(config, force=force, dry_run=dry_run, launch=launch).to_dict()
     except ScorelineError as error:
         log.error("%s", error, exc_info=traces and error.exit_code == 70)
         return error.record.to_dict() if error.record else _failure(error, day)

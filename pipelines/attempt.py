@@ -26,7 +26,7 @@ class Attempt:
 
     ``facts`` are fields of the record, ``detail`` is what only the page shows; ``task_seconds``: core
     seconds that Spark tasks took, None where Spark does not tell; ``published``: its outputs are visible, whatever
-    fails from then on.
+    fails from then on. ``launch``: seconds from the start of the command to here, where it is known.
     ``clock`` gives the wall time of the record's ``started_at``; nothing published depends on it.
     ``stages`` are those that have ended, in order. ``context`` says where the run is now, for the lines of its log:
     name, run_date, run_id (once it is known) and stage. ``entering`` is told of each stage, and of None after it.
@@ -43,10 +43,13 @@ class Attempt:
     stages: list[StageTime] = field(default_factory=list)
     context: dict[str, str] = field(default_factory=dict)
     entering: Callable[[str | None], None] = lambda _: None
+    launch: float | None = None
 
     def __post_init__(self) -> None:
         self.started_at = self.clock().isoformat(timespec="milliseconds")
-        self._start = time.perf_counter()
+        self._start = time.perf_counter() - (self.launch or 0.0)
+        if self.launch is not None:
+            self.seconds["launch"] = round(self.launch, 3)
         self._cpu = _cpu()
         self.context |= {"name": self.config.name, "run_date": self.config.run_date.isoformat()}
         self.masking = Masking.of(self.config.quality.sensitive, self.config.source.columns)

@@ -26,6 +26,7 @@ from pipelines import (
     references,
     registry,
     scan_pass,
+    scoring,
     session,
     source,
     storage,
@@ -44,6 +45,7 @@ from pipelines.errors import (
 from pipelines.passes import Pass
 from pipelines.profiles import TableProfile
 from pipelines.records import InputFile, ResolvedModel, RunRecord
+from pipelines.starting import Starting
 
 log = logging.getLogger("scoreline")
 
@@ -60,6 +62,7 @@ def run_batch(
     force: bool = False,
     dry_run: bool = False,
     clock: Callable[[], datetime] = now,
+    launch: float | None = None,
 ) -> RunRecord:
     """Score one logical date.
 
@@ -69,6 +72,7 @@ def run_batch(
         force: publish a superseding run where the date is already published.
         dry_run: resolve, plan and check everything; write nothing.
         clock: gives the time for the record; nothing published depends on it.
+        launch: seconds that the process took to get here, for the record.
 
     Returns:
         The run record, with the same content as the JSON line of the command.
@@ -76,7 +80,7 @@ def run_batch(
     Raises:
         ScorelineError: with ``exit_code`` and, as ``record``, the record of the failed run.
     """
-    attempt = Attempt(config, clock)
+    attempt = Attempt(config, clock, launch=launch)
     place = publish.slot(config.sink.path, config.name, config.run_date.isoformat())
     try:
         with failures.explained():
@@ -93,7 +97,7 @@ def run_batch(
 
 @dataclass(frozen=True)
 class _Work:
-    """What is to be done, known before Spark is started: a run that cannot be fails at once."""
+    """What is to be done."""
 
     files: tuple[InputFile, ...]
     model: ResolvedModel
@@ -122,10 +126,10 @@ def _publish_once(
         if committed and not force:
             return outcome.already(attempt, place, committed)
         exports.begun(attempt, place)
-        work = _resolve(attempt, place)
-        if not work.files:
+        files = _list(attempt, place)
+        if not files:
             return outcome.nothing_new(attempt, place)
-        spark = _start(attempt, spark)
+        spark, work = _start(attempt, files, spark)
         told = session.described(spark, attempt.config.name, attempt.context["run_date"])
         with (
             session.settings(spark, session.RUN_SETTINGS),
@@ -149,11 +153,11 @@ def _publish_once(
 
 def _dry_run(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, force: bool) -> RunRecord:
     spark = _reaching(attempt, spark)
-    work = _resolve(attempt, place)
-    if not work.files:
+    files = _list(attempt, place)
+    if not files:
         return attempt.record("dry_run")
+    spark, work = _start(attempt, files, spark)
     gates.loadable(attempt.config, work.model)
-    spark = _start(attempt, spark)
     told = session.described(spark, attempt.config.name, attempt.context["run_date"])
     with (
         session.settings(spark, session.RUN_SETTINGS),
@@ -164,17 +168,12 @@ def _dry_run(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, 
     return attempt.record("dry_run")
 
 
-def _resolve(attempt: Attempt, place: publish.Slot) -> _Work:
+def _list(attempt: Attempt, place: publish.Slot) -> tuple[InputFile, ...]:
     config = attempt.config
     with attempt.stage("resolve"):
+        registry.check_uri(config.model.uri)
         files = source.list_files(config.source.path)
-        if config.source.incremental:
-            files = _new(attempt, place, files)
-        model = registry.resolve(config.model, config.tracking)
-        attempt.facts["model"] = outcome.identity(model)
-        for text in model.warnings:
-            attempt.warn(text)
-    return _Work(files, model)
+        return _new(attempt, place, files) if config.source.incremental else files
 
 
 def _new(attempt: Attempt, place: publish.Slot, files: tuple[InputFile, ...]) -> tuple[InputFile, ...]:
@@ -193,16 +192,37 @@ def _new(attempt: Attempt, place: publish.Slot, files: tuple[InputFile, ...]) ->
 def _reaching(attempt: Attempt, spark: SparkSession | None) -> SparkSession | None:
     """The session, which must be there before the first look at a store that only Spark reaches."""
     config = attempt.config
-    return _start(attempt, spark) if storage.is_remote(config.source.path, config.sink.path) else spark
-
-
-def _start(attempt: Attempt, spark: SparkSession | None) -> SparkSession:
+    if not storage.is_remote(config.source.path, config.sink.path):
+        return spark
     with attempt.stage("start"):
-        if spark is None:
-            packed = archives.settings(attempt.config.model.archive)
-            spark = session.session(f"scoreline-{attempt.config.name}", packed)
-        session.ship_code(spark)
-    return spark
+        return Starting(_app(config), spark, archives.settings(config.model.archive)).session()
+
+
+def _start(
+    attempt: Attempt, files: tuple[InputFile, ...], spark: SparkSession | None
+) -> tuple[SparkSession, _Work]:
+    """Spark starts while the registry is asked and Great Expectations is imported: each takes seconds."""
+    config = attempt.config
+    starting = Starting(
+        _app(config),
+        spark,
+        archives.settings(config.model.archive),
+        source.rehearsal(config.source, files),
+        scoring.OWN,
+    )
+    with attempt.stage("resolve"):
+        model = registry.resolve(config.model, config.tracking)
+        attempt.facts["model"] = outcome.identity(model)
+        for text in model.warnings:
+            attempt.warn(text)
+    with attempt.stage("start"):
+        starting.warm(scoring.libraries(model.flavor))
+        gates.import_libraries(config)
+        return starting.session(), _Work(files, model)
+
+
+def _app(config: Config) -> str:
+    return f"scoreline-{config.name}"
 
 
 def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Work) -> _Plan:

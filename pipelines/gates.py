@@ -42,6 +42,12 @@ def loadable(config: Config, model: ResolvedModel) -> None:
         )
 
 
+def import_libraries(config: Config) -> None:
+    """Import Great Expectations, if a suite is configured: a matter of seconds in which others can work."""
+    if config.quality.input or config.quality.output:
+        suites.import_engine()
+
+
 def plan_suites(config: Config, model: ResolvedModel, table: SourceTable, spark: SparkSession) -> Suites:
     """Compile the configured suites; Great Expectations is imported only if there is one."""
     outputs = scoring.output_columns(config.model.predict, model.outputs)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,6 +38,18 @@ class Footers:
     def rows(self) -> int:
         return sum(g.rows for g in self.groups)
 
+    @cached_property
+    def _by_path(self) -> dict[str, list[RowGroup]]:
+        found: dict[str, list[RowGroup]] = {}
+        for group in self.groups:
+            found.setdefault(group.path, []).append(group)
+        return found
+
+    def of(self, paths: Iterable[str]) -> Footers:
+        """The same of some of the files; what it takes does not grow with the others."""
+        groups = (g for path in paths for g in self._by_path.get(path, ()))
+        return replace(self, groups=tuple(groups))
+
 
 def check(files: Sequence[InputFile]) -> Footers:
     """What the footers of ``files`` say.
@@ -49,7 +62,7 @@ def check(files: Sequence[InputFile]) -> Footers:
         footers = list(pool.map(_footer, files))
     first = footers[0][0]
     for file, (schema, _, _) in zip(files[1:], footers[1:], strict=True):
-        if differences := _differences(first, schema):
+        if not schema.equals(first) and (differences := _differences(first, schema)):
             raise ConfigInvalid(
                 f"{file.path}: differs from {files[0].path}: {'; '.join(differences)}.",
                 hint="Files of one run must have the same columns and types; run them apart or rewrite them.",

@@ -12,7 +12,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -40,11 +40,13 @@ def cut(files: Sequence[InputFile], cores: int) -> list[tuple[InputFile, ...]]:
     """Files in their order, in groups of at least ``PART_BYTES`` per core; a file is never cut."""
     groups: list[tuple[InputFile, ...]] = []
     waiting: list[InputFile] = []
+    size = 0
     for file in files:
         waiting.append(file)
-        if sum(f.size for f in waiting) >= PART_BYTES * cores:
+        size += file.size
+        if size >= PART_BYTES * cores:
             groups.append(tuple(waiting))
-            waiting = []
+            waiting, size = [], 0
     return [*groups, tuple(waiting)] if waiting else groups
 
 
@@ -62,7 +64,6 @@ class PartPass:
     limit: float = 1.0
     name: str = "udf"
     reused: int = 0
-    _accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def screen(self) -> Screen:
@@ -78,24 +79,22 @@ class PartPass:
         Raises:
             DataRefused: so many rows were refused that the rest cannot change the verdict.
         """
-        for files in self.parts:
-            folder = staging.units / part_id(files)
+        rows, refused, read = self.table.rows, 0, 0
+        folders = self._folders(staging)
+        for number, (files, folder) in enumerate(zip(self.parts, folders, strict=True), 1):
             if (account := _account(folder)) is None:
-                self._run_part(staging, files, folder)
+                account = self._run_part(staging, files, folder)
             else:
                 self.reused += account["read"]
-            self._refuse_hopeless(staging)
+            read, refused = read + account["read"], refused + account["quarantined"]
+            # how many rows a CSV input has nobody knows before
+            if rows is not None and number < len(self.parts) and refused > self.limit * rows:
+                self._refuse(staging)
+                raise hopeless(refused, read, rows, self.limit)
 
-    def _refuse_hopeless(self, staging: Staging) -> None:
-        """End where the rest cannot change the verdict; how many rows a CSV input has nobody knows before."""
-        accounts = [a for f in self._folders(staging) if (a := _account(f)) is not None]
-        if self.table.rows is None or len(accounts) == len(self.parts):
-            return
-        refused = sum(a["quarantined"] for a in accounts)
-        if refused > self.limit * self.table.rows:
-            schema = to_arrow_schema(screening.quarantine_schema(self.screen))
-            publish.collect_table(staging, "quarantine", self._files(staging, "quarantine"), schema)
-            raise hopeless(refused, sum(a["read"] for a in accounts), self.table.rows, self.limit)
+    def _refuse(self, staging: Staging) -> None:
+        schema = to_arrow_schema(screening.quarantine_schema(self.screen))
+        publish.collect_table(staging, "quarantine", self._files(staging, "quarantine"), schema)
 
     def measured(self, staging: Staging) -> Measured:
         accounts = [json.loads((f / _ACCOUNT).read_text()) for f in self._folders(staging)]
@@ -131,7 +130,7 @@ class PartPass:
             for file in storage.found(f / "tables" / table, "**/*.parquet")
         ]
 
-    def _run_part(self, staging: Staging, files: tuple[InputFile, ...], folder: AnyPath) -> None:
+    def _run_part(self, staging: Staging, files: tuple[InputFile, ...], folder: AnyPath) -> dict[str, Any]:
         draft = staging.units / f".{folder.name}-{uuid.uuid4().hex[:8]}"
         with publish.writing(draft):
             draft.mkdir(parents=True)
@@ -154,6 +153,7 @@ class PartPass:
             (draft / _ACCOUNT).write_bytes(json.dumps(account).encode())
             storage.remove(folder)  # of a part whose files another attempt has taken and lost
             storage.rename(draft, folder)
+        return account
 
 
 def _account(folder: AnyPath) -> dict[str, Any] | None:

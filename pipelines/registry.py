@@ -79,16 +79,15 @@ def resolve(config: Model, tracking_uri: str) -> ResolvedModel:
         )
 
 
-def _identify(uri: str, tracking_uri: str) -> tuple[str, str | None, str | None]:
-    """Name, exact version (None where only the bytes can tell) and alias."""
-    if match := _VERSION.fullmatch(uri):
-        return match["name"], match["version"], None
-    if match := _ALIAS.fullmatch(uri):
-        return match["name"], _aliased(uri, match["name"], match["alias"], tracking_uri), match["alias"]
-    if match := _LOGGED.fullmatch(uri):
-        return match["id"], None, None
-    if match := _RUN.fullmatch(uri):
-        return f"{match['run']}-{match['path'].replace('/', '-')}", None, None
+def check_uri(uri: str) -> None:
+    """What can be said of a model URI without asking the registry.
+
+    Raises:
+        ConfigInvalid: it has none of the forms there are.
+        ModelUnavailable: it is a folder that is not there.
+    """
+    if any(form.fullmatch(uri) for form in (_VERSION, _ALIAS, _LOGGED, _RUN)):
+        return
     if "://" in uri or uri.startswith(("models:", "runs:")):
         raise ConfigInvalid(
             f"model.uri: found {uri!r}, expected models:/NAME/VERSION, models:/NAME@alias, models:/m-ID, "
@@ -100,6 +99,19 @@ def _identify(uri: str, tracking_uri: str) -> tuple[str, str | None, str | None]
             f"model.uri: there is no folder {uri!r}.",
             hint="Check the path; a registered model is written models:/NAME@alias.",
         )
+
+
+def _identify(uri: str, tracking_uri: str) -> tuple[str, str | None, str | None]:
+    """Name, exact version (None where only the bytes can tell) and alias."""
+    check_uri(uri)
+    if match := _VERSION.fullmatch(uri):
+        return match["name"], match["version"], None
+    if match := _ALIAS.fullmatch(uri):
+        return match["name"], _aliased(uri, match["name"], match["alias"], tracking_uri), match["alias"]
+    if match := _LOGGED.fullmatch(uri):
+        return match["id"], None, None
+    if match := _RUN.fullmatch(uri):
+        return f"{match['run']}-{match['path'].replace('/', '-')}", None, None
     return Path(uri).resolve().name, None, None
 
 

@@ -58,10 +58,7 @@ class SourceTable:
         """The same table, from some of its files."""
         if self.load is None:
             raise TypeError("this table cannot be loaded in parts")
-        paths, footers = {f.path for f in files}, self.footers
-        if footers is not None:
-            groups = tuple(g for g in footers.groups if g.path in paths)
-            footers = parquet_files.Footers(footers.schema, groups, footers.legacy)
+        footers = None if self.footers is None else self.footers.of(f.path for f in files)
         rows = None if footers is None else footers.rows
         return replace(self, frame=self.load(files), files=tuple(files), rows=rows, footers=footers)
 
@@ -189,6 +186,13 @@ def read(
             hint="Check source.format, source.options and source.types.",
         ) from error
     return table
+
+
+def rehearsal(config: Source, files: Sequence[InputFile]) -> Callable[[SparkSession], Any] | None:
+    """Spark's first look at a Parquet file takes a second or two: one at which nobody waits for it."""
+    if config.format != "parquet":
+        return None
+    return lambda spark: spark.read.parquet(_paths(files[:1])[0])
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

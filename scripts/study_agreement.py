@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from pipelines.profiles import TableProfile, baseline_from_pandas, load_baseline
 from pipelines.records import DriftFinding
 from scripts.agreement import conventions
 from scripts.agreement.data import MONTHS, SOURCES, Pair, pairs, taxi
+from scripts.environments import environment
 from scripts.study_drift import DOCS, page
 
 HOME = Path("build/agreement")
@@ -67,24 +67,13 @@ def main(data: Path) -> None:
 
 def _asked(tool: str) -> dict[str, Any]:
     """A tool's figures by pair, column and statistic, from its own environment."""
-    python = environment(tool) / "bin" / "python"
+    python = environment(HOME / tool, TOOLS[tool])
     script = Path("scripts/agreement") / f"run_{tool}.py"
     done = subprocess.run(
         [python, script, HOME / "pairs"], check=True, stdout=subprocess.PIPE, env=os.environ | QUIET
     )
     found: dict[str, Any] = json.loads(done.stdout)
     return found
-
-
-def environment(tool: str) -> Path:
-    """The folder of a tool's own environment, made where it is not there yet."""
-    home = HOME / tool
-    if not (home / "ready").exists():
-        venv.create(home, with_pip=True, clear=True)
-        python = home / "bin" / "python"
-        subprocess.run([python, "-m", "pip", "install", "-q", *TOOLS[tool]], check=True)
-        (home / "ready").touch()
-    return home
 
 
 def compared(reference: pd.DataFrame, window: pd.DataFrame) -> Compared:

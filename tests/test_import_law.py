@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module is the first name below `pipelines`; a package is one module. A new one belongs here.
 LAYERS: dict[str, set[str]] = {
-    "words": {"errors", "records", "redaction", "java"},
+    "words": {"errors", "records", "redaction", "java", "launch"},
     "rules": {
         "binding",
         "config",
@@ -79,6 +79,7 @@ LAYERS: dict[str, set[str]] = {
         "passes",
         "scaffold",
         "scan_pass",
+        "starting",
         "unit_watch",
         "terminal",
     },

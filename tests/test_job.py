@@ -161,6 +161,14 @@ def test_a_run_that_publishes_exits_0_with_its_record_as_the_only_line(published
         None,
     )
     assert record["rows"] == {"read": 100, "scored": 100, "quarantined": 0}
+    stages = {k: v for k, v in record["seconds"].items() if k != "total"}
+    assert {
+        "launch",
+        "resolve",
+        "start",
+        "score",
+    } <= stages.keys()  # what they leave over is next to nothing:
+    assert 0.8 * record["seconds"]["total"] < sum(stages.values()) <= record["seconds"]["total"]
     assert len([f for f in files if f.startswith("predictions/")]) >= 1
 
 
@@ -275,8 +283,8 @@ def test_a_date_that_another_run_holds_exits_75(desk: Desk, busy: str) -> None:
     )
 
 
-def told(ended: Ended, code: int, error: str, words: str) -> None:
-    """The process ended without Spark and said why, in its line and in its log."""
+def told(ended: Ended, code: int, error: str, words: str, *, spark: bool = False) -> None:
+    """The process ended without Spark, or at least without waiting for it, and said why in its line and in its log."""
     assert ended.code == code, ended.err
     assert (ended.record["exit_code"], ended.record["status"]) == (code, "failed")
     assert ended.record["error"]["class"] == error
@@ -284,7 +292,7 @@ def told(ended: Ended, code: int, error: str, words: str) -> None:
     assert ended.record["error"]["hint"]
     assert re.search(words, ended.err)
     assert "start" not in ended.record.get("seconds", {})
-    assert "Spark" not in ended.err
+    assert spark or "Spark" not in ended.err
 
 
 @pytest.mark.parametrize(
@@ -311,8 +319,6 @@ def test_a_wrong_call_exits_64(desk: Desk, arguments: list[str], words: str) -> 
         ({"model": {"uri": "ftp://x/y"}}, 78, "ConfigInvalid", "model.uri: found 'ftp://x/y'"),
         ({"sink": {"path": "/dev/null/out"}}, 73, "SinkUnwritable", "cannot write"),
         ({"model": {"uri": "/nowhere/model"}}, 69, "ModelUnavailable", "there is no folder"),
-        ({"model": {"uri": "models:/toy@champion"}, "tracking_uri": "http://127.0.0.1:1"}, 69, "ModelUnavailable",
-         "cannot get 'models:/toy@champion'"),
         ({"source": {"format": "csv", "path": "/nowhere/{run_date}"}}, 66, "InputUnavailable",
          "nothing to read at '/nowhere/2026-11-20'"),
     ],
@@ -322,6 +328,16 @@ def test_what_cannot_work_ends_before_spark_begins(
 ) -> None:
     conf = desk.config(f"wrong-{code}", **{"sink": {"path": f"{tmp_path}/out"}, **settings_})
     told(desk.run("--config", str(conf), "--run-date", FINE), code, error, words)
+    assert data_files(tmp_path / "out" / "toy") == []
+
+
+def test_a_registry_that_is_down_ends_a_run_for_which_spark_is_starting(desk: Desk, tmp_path: Path) -> None:
+    model = {"uri": "models:/toy@champion"}
+    conf = desk.config(
+        "down", model=model, tracking_uri="http://127.0.0.1:1", sink={"path": f"{tmp_path}/out"}
+    )
+    ended = desk.run("--config", str(conf), "--run-date", FINE)
+    told(ended, 69, "ModelUnavailable", "cannot get 'models:/toy@champion'", spark=True)
     assert data_files(tmp_path / "out" / "toy") == []
 
 

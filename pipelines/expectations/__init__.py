@@ -12,7 +12,9 @@ windows, quantiles, custom SQL) is left to GX's own computation and is listed in
 """
 
 from pipelines.expectations.plan import Condition, SuitePlan, plan_suite
-from pipelines.expectations.suites import Rule, Suite, load_suite
+from pipelines.expectations.suites import Rule, Suite, import_engine, load_suite
 from pipelines.expectations.verdict import SuiteVerdict, judge
 
-__all__ = ["Condition", "Rule", "Suite", "SuitePlan", "SuiteVerdict", "judge", "load_suite", "plan_suite"]
+__all__ = [
+    "Condition", "Rule", "Suite", "SuitePlan", "SuiteVerdict", "import_engine", "judge", "load_suite", "plan_suite",
+]  # fmt: skip

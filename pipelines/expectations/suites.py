@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import importlib.util
 import json
 import os
@@ -60,6 +61,16 @@ class Suite:
     rules: tuple[Rule, ...]
     path: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def import_engine() -> None:
+    """Import all that planning a suite needs, GX's engine included.
+
+    Raises:
+        ConfigInvalid: as :func:`import_gx`.
+    """
+    import_gx()
+    importlib.import_module("pipelines.expectations.planner")
 
 
 def import_gx() -> ModuleType:

@@ -1,9 +1,12 @@
 """Apply a model in batches on executors: one model per worker, rows that fail isolated."""
 
 from pipelines.scoring.account import Task
+from pipelines.scoring.libraries import OWN, libraries
 from pipelines.scoring.outputs import output_columns
 from pipelines.scoring.scan import scan as scan_units
 from pipelines.scoring.states import WorkerState, merge_states
 from pipelines.scoring.udf import Scorer
 
-__all__ = ["Scorer", "Task", "WorkerState", "merge_states", "output_columns", "scan_units"]
+__all__ = [
+    "OWN", "Scorer", "Task", "WorkerState", "libraries", "merge_states", "output_columns", "scan_units",
+]  # fmt: skip

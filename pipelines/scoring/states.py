@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pipelines.profiles import TableProfile
@@ -67,7 +67,7 @@ class WorkerState:
 
     def to_bytes(self) -> bytes:
         body = {k: getattr(self, k) for k in self.__dataclass_fields__ if k != "profile"}
-        body["profile"] = base64.b85encode(self.profile.to_bytes()).decode() if self.profile else None
+        body["profile"] = base64.b64encode(self.profile.to_bytes()).decode() if self.profile else None
         return json.dumps(body).encode()
 
     @classmethod
@@ -78,16 +78,18 @@ class WorkerState:
         tuples["counts"] = tuple(tuple(c) for c in body["counts"])
         tuples["loads"] = tuple((w, s) for w, s in body["loads"])
         tuples |= {k: Distribution(*body[k]) for k in ("call_rows", "call_micros")}
-        state = TableProfile.from_bytes(base64.b85decode(profile)) if profile else None
+        state = TableProfile.from_bytes(base64.b64decode(profile)) if profile else None
         return cls(**{**body, **tuples, "profile": state})
 
 
 def merge_states(states: Iterable[WorkerState]) -> WorkerState:
     """One account of all tasks: sums, except for the largest memory and the distinct workers."""
-    total = WorkerState()
+    total, workers, loads = WorkerState(), set[str](), list[tuple[str, float]]()
     for s in states:
         counts = _add(total.counts, s.counts) if total.counts and s.counts else total.counts or s.counts
         profile = s.profile if total.profile is None or s.profile is None else total.profile.merge(s.profile)
+        workers.update(s.workers)
+        loads += s.loads
         total = WorkerState(
             rows=total.rows + s.rows,
             predicted=total.predicted + s.predicted,
@@ -98,15 +100,13 @@ def merge_states(states: Iterable[WorkerState]) -> WorkerState:
             call_rows=total.call_rows.merge(s.call_rows),
             call_micros=total.call_micros.merge(s.call_micros),
             counts=counts,
-            loads=total.loads + s.loads,
-            workers=tuple(sorted({*total.workers, *s.workers})),
             cpu_seconds=total.cpu_seconds + s.cpu_seconds,
             predict_seconds=total.predict_seconds + s.predict_seconds,
             peak_rss_mb=max(total.peak_rss_mb, s.peak_rss_mb),
             classes=s.classes or total.classes,
             profile=profile or total.profile,
         )
-    return total
+    return replace(total, workers=tuple(sorted(workers)), loads=tuple(loads))
 
 
 def _add(left: Sequence[Sequence[int]], right: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:

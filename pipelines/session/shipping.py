@@ -8,6 +8,7 @@ import io
 import shutil
 import sys
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -21,6 +22,7 @@ from pyspark.sql import SparkSession
 
 from pipelines.session.platform import is_remote
 
+_SHIPPING = threading.Lock()
 _uploaded: set[tuple[str, str]] = set()  # artifacts, by the Connect session that has them
 
 
@@ -35,13 +37,14 @@ def ship_code(spark: SparkSession) -> None:
         _upload(spark, name, archive, pyfile=True)
         return
     context = spark.sparkContext
-    if any(name in path for path in context._python_includes or ()):
-        return
-    folder = tempfile.mkdtemp(prefix="scoreline-code-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # until then executors may fetch it
-    path = Path(folder) / name
-    path.write_bytes(archive)
-    context.addPyFile(str(path))
+    with _SHIPPING:
+        if any(name in path for path in context._python_includes or ()):
+            return
+        folder = tempfile.mkdtemp(prefix="scoreline-code-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)  # until then executors may fetch it
+        path = Path(folder) / name
+        path.write_bytes(archive)
+        context.addPyFile(str(path))
 
 
 def ship_bytes(spark: SparkSession, content: bytes) -> Callable[[], bytes]:

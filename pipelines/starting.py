@@ -1,0 +1,98 @@
+"""Spark starts, and its workers import, while the driver does something else: a cold run is start-up above all."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from pipelines import session
+
+_MOST_WARMED = 64  # workers
+_QUICKLY = 0.0005  # seconds
+
+
+class Starting:
+    """A session that starts while the process does something else; :meth:`session` waits for it.
+
+    Where one is given or active, it is that one, and nothing is started. What fails fails in :meth:`session`. The
+    threads are daemons: a process that ends meanwhile does not wait for Spark.
+
+    Args:
+        conf: settings of a new session.
+        rehearse: something small to be done in a new session, so that the JVM has done it once.
+        modules: what workers of a new session import at once.
+    """
+
+    def __init__(
+        self,
+        app_name: str,
+        spark: SparkSession | None = None,
+        conf: Mapping[str, str] | None = None,
+        rehearse: Callable[[SparkSession], Any] | None = None,
+        modules: Sequence[str] = (),
+    ) -> None:
+        self._found: Future[SparkSession] = Future()
+        given = spark or SparkSession.getActiveSession()
+        self._new = given is None
+        if given is None:
+            session.code_digest()  # reads many small files, which is slow beside a thread that imports
+            threading.Thread(target=self._start, args=(app_name, conf), daemon=True).start()
+            self._once_there(rehearse, partial(warm_workers, modules=tuple(modules)))
+        else:
+            self._found.set_result(given)
+
+    def session(self) -> SparkSession:
+        """Raises what :func:`pipelines.session.session` raises."""
+        spark = self._found.result()
+        if self._new and not session.is_remote(
+            spark
+        ):  # the thread that started it is another one, and what is active belongs to a thread
+            SparkSession._get_j_spark_session_class(spark._jvm).setActiveSession(spark._jsparkSession)
+        session.ship_code(spark)
+        return spark
+
+    def warm(self, modules: Sequence[str]) -> None:
+        """Once a new session is there, let its workers import ``modules`` while the driver plans."""
+        if self._new:
+            self._once_there(partial(warm_workers, modules=tuple(modules)))
+
+    def _once_there(self, *steps: Callable[[SparkSession], Any] | None) -> None:
+        def go() -> None:
+            for step in (s for s in steps if s is not None):
+                with suppress(Exception):  # nothing depends on it: what cannot work fails where it is due
+                    if not session.is_remote(self._found.result()):  # a server has been up for long
+                        step(self._found.result())
+
+        threading.Thread(target=go, daemon=True).start()
+
+    def _start(self, app_name: str, conf: Mapping[str, str] | None) -> None:
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(_QUICKLY)  # else each answer of the JVM waits for an import to pause
+        try:
+            self._found.set_result(session.session(app_name, conf))
+        except BaseException as error:  # whoever waits gets it
+            self._found.set_exception(error)
+        finally:
+            sys.setswitchinterval(before)
+
+
+def warm_workers(spark: SparkSession, modules: Sequence[str]) -> None:
+    """Start a Python worker per core, 64 at most, and let each import ``modules``; what is missing is left out."""
+
+    def load(batches: Iterable[Any]) -> Iterator[Any]:
+        for name in modules:
+            with suppress(Exception):
+                importlib.import_module(name)
+        yield from batches
+
+    session.ship_code(spark)
+    cores = min(spark.sparkContext.defaultParallelism, _MOST_WARMED)
+    spark.range(0, cores, 1, cores).mapInArrow(load, "id bigint").collect()

@@ -1,0 +1,1 @@
+"""``make bench``: audited runs beside their peers, on the same data, interleaved."""
