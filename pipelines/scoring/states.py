@@ -33,7 +33,7 @@ class WorkerState:
 
     def to_bytes(self) -> bytes:
         body = {k: getattr(self, k) for k in self.__dataclass_fields__ if k != "profile"}
-        body["profile"] = base64.b85encode(self.profile.to_bytes()).decode() if self.profile else None
+        body["profile"] = base64.b64encode(self.profile.to_bytes()).decode() if self.profile else None
         return json.dumps(body).encode()
 
     @classmethod
@@ -43,7 +43,7 @@ class WorkerState:
         tuples = {k: tuple(body[k]) for k in ("workers", "classes")}
         tuples["counts"] = tuple(tuple(c) for c in body["counts"])
         tuples["loads"] = tuple((w, s) for w, s in body["loads"])
-        state = TableProfile.from_bytes(base64.b85decode(profile)) if profile else None
+        state = TableProfile.from_bytes(base64.b64decode(profile)) if profile else None
         return cls(**{**body, **tuples, "profile": state})
 
 
