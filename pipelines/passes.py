@@ -193,4 +193,5 @@ def scorer(config: Config, model: ResolvedModel, screen: Screen, specs: Sequence
         batch_timeout=config.scoring.batch_timeout,
         slices=config.drift.slices,
         discreet=bool(config.quality.sensitive),
+        compile_tolerance=config.scoring.compile_tolerance if config.scoring.compile == "auto" else None,
     )

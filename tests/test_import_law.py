@@ -103,12 +103,14 @@ WORKERS = tuple(
     f"pipelines.scoring.{name}"
     for name in (
         "account",
+        "compiled",
         "frames",
         "loaders",
         "outputs",
         "pyfunc_loader",
         "refusals",
         "scan",
+        "trees",
         "units",
         "worker",
     )

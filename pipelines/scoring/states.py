@@ -15,6 +15,7 @@ class WorkerState:
     """The account of one task, or of several (see :func:`merge_states`).
 
     ``counts[j][i]``: rows in which bit i of mask j is set. Seconds are wall seconds inside the worker.
+    ``forms``: the verdicts on faster forms of the model, as JSON; one where all workers agree.
     """
 
     rows: int = 0
@@ -29,6 +30,7 @@ class WorkerState:
     predict_seconds: float = 0.0
     peak_rss_mb: float = 0.0
     classes: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
     profile: TableProfile | None = field(default=None, repr=False)
 
     def to_bytes(self) -> bytes:
@@ -40,7 +42,7 @@ class WorkerState:
     def from_bytes(cls, data: bytes) -> WorkerState:
         body = json.loads(data)
         profile = body.pop("profile")
-        tuples = {k: tuple(body[k]) for k in ("workers", "classes")}
+        tuples = {k: tuple(body[k]) for k in ("workers", "classes", "forms")}
         tuples["counts"] = tuple(tuple(c) for c in body["counts"])
         tuples["loads"] = tuple((w, s) for w, s in body["loads"])
         state = TableProfile.from_bytes(base64.b64decode(profile)) if profile else None
@@ -66,6 +68,7 @@ def merge_states(states: Iterable[WorkerState]) -> WorkerState:
             predict_seconds=total.predict_seconds + s.predict_seconds,
             peak_rss_mb=max(total.peak_rss_mb, s.peak_rss_mb),
             classes=s.classes or total.classes,
+            forms=tuple(sorted({*total.forms, *s.forms})),
             profile=profile or total.profile,
         )
     return total

@@ -47,6 +47,7 @@ class Scorer:
     batch_timeout: float = 0.0
     slices: tuple[str, ...] = ()
     discreet: bool = False
+    compile_tolerance: float | None = None
 
     def task(self) -> Task:
         """What workers are told."""
@@ -103,4 +104,5 @@ class Scorer:
             method=self.method,
             flavor_options=dict(self.model.flavor_options),
             trusted_types=self.trusted_types,
+            compile_tolerance=self.compile_tolerance,
         )
