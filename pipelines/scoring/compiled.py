@@ -25,6 +25,7 @@ BITVECTORS = "tree bitvectors"
 _ARROW = {"float": pa.float32(), "double": pa.float64(), "integer": pa.int32(), "long": pa.int64()}
 _LARGEST_TABLES = 64 << 20  # bytes
 _FAR = 1e30
+_LIGHTGBM_ZERO = np.float64(np.float32(1e-35))  # LightGBM takes what is no larger for zero
 
 
 class NoForm(Exception):
@@ -191,7 +192,10 @@ class _FastBooster:
         self.forest = _forest([_lightgbm_tree(text) for text in trees], 1)
 
     def predict(self, frame: Any, **_: Any) -> Any:
-        sums = self.forest.sums(frame.to_numpy(), np.zeros(1))[:, 0]
+        matrix = frame.to_numpy()
+        if (zero := np.abs(matrix) <= _LIGHTGBM_ZERO).any():
+            matrix = np.where(zero, 0.0, matrix)
+        sums = self.forest.sums(matrix, np.zeros(1))[:, 0]
         if self._slope is None:
             return sums
         with np.errstate(over="ignore"):
