@@ -170,11 +170,11 @@ def test_models_without_another_form_say_why():
         (LogisticRegression(), INPUTS, "LogisticRegression has no faster form"),
         (HistGradientBoostingClassifier(max_iter=2, max_depth=1), INPUTS, "would not be faster"),
         (
-            HistGradientBoostingClassifier(max_leaf_nodes=90, min_samples_leaf=1),
+            HistGradientBoostingClassifier(max_iter=5, max_leaf_nodes=90, min_samples_leaf=1),
             INPUTS,
             "more than 64 leaves",
         ),
-        (HistGradientBoostingClassifier(categorical_features=[0]), INPUTS, "categorical inputs"),
+        (HistGradientBoostingClassifier(max_iter=5, categorical_features=[0]), INPUTS, "categorical inputs"),
         (
             HistGradientBoostingClassifier(),
             (ModelColumn("a", "long", required=False), *INPUTS[1:]),
