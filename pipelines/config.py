@@ -151,10 +151,14 @@ class Scoring(_Section):
 
     ``engine``: ``scan`` lets workers read plain Parquet for themselves, ``udf`` lets Spark read and write,
     ``auto`` scans where it can. ``batch_timeout``: seconds that one call of the model may take, 0 for no limit.
+    ``compile``: ``auto`` uses a faster form of the model whose labels are the same, and whose other numbers differ
+    by at most ``compile_tolerance`` (relative above 1), on a sample.
     """
 
     engine: Literal["auto", "udf", "scan"] = "auto"
     batch_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 600.0
+    compile: Literal["auto", "off"] = "auto"
+    compile_tolerance: Distance = 1e-6
 
 
 class Sink(_Section):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -89,11 +90,19 @@ def metrics(
         "inference_request_batch_size": state.call_rows.to_dict(),
         "inference_batch_latency_micro_secs": state.call_micros.to_dict(),
         "model_byte_size": len(model.payload),
+        "compiled": _one_form(attempt, state.forms),
     }
     outputs = [o.name for o in the_pass.screen.outputs]
     attempt.facts["predictions"] = run_figures.predictions(profile, outputs)
     if against is not None and state.profile is not None:
         attempt.detail["distributions"] = statistics.distributions(against, state.profile)
+
+
+def _one_form(attempt: Attempt, forms: Sequence[str]) -> dict[str, Any] | None:
+    """The workers' verdict on a faster form of the model."""
+    if len(forms) > 1:
+        attempt.warn(f"the workers disagree on a faster form of the model: {'; '.join(forms)}")
+    return dict(json.loads(forms[0])) if forms else None
 
 
 def _compared(attempt: Attempt) -> date | None:

@@ -198,4 +198,5 @@ def scorer(config: Config, model: ResolvedModel, screen: Screen, specs: Sequence
         slices=config.drift.slices,
         discreet=bool(config.quality.sensitive),
         environment={} if config.model.environment == "inherit" else model.saved_with,
+        compile_tolerance=config.scoring.compile_tolerance if config.scoring.compile == "auto" else None,
     )

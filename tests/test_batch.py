@@ -202,6 +202,11 @@ def test_the_record_is_what_the_ledger_holds_and_survives_json(done: Done) -> No
     assert re.fullmatch("r[0-9a-f]{16}", record.run_id)
 
 
+def test_the_record_says_which_form_of_the_model_was_used(done: Done) -> None:
+    _, record, _ = done
+    assert record.spark["compiled"] == {"form": None, "reason": "LinearRegression has no faster form"}
+
+
 def test_the_page_and_the_index_are_where_the_record_says(done: Done) -> None:
     world, record, _ = done
     page = Path(record.paths["report"])

@@ -113,6 +113,7 @@ WORKERS = tuple(
     f"pipelines.scoring.{name}"
     for name in (
         "account",
+        "compiled",
         "environment",
         "frames",
         "loaders",
@@ -120,6 +121,7 @@ WORKERS = tuple(
         "pyfunc_loader",
         "refusals",
         "scan",
+        "trees",
         "units",
         "worker",
     )

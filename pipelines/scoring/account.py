@@ -89,7 +89,7 @@ class Account:
         """
         start = time.perf_counter()
         try:
-            model, fresh = load(spec, payload)
+            model, fresh = load(spec, payload, self.task.inputs, self.task.specs)
         except Exception as error:
             raise ModelFailedHere(
                 f"the model cannot be loaded: {type(error).__name__}: {error}", 0
@@ -97,7 +97,9 @@ class Account:
         me = _worker_name()
         loads = ((me, time.perf_counter() - start),) if fresh else ()
         classes = () if model.classes is None else tuple(str(c) for c in model.classes)
-        self.state = replace(self.state, loads=loads, workers=(me,), classes=classes)
+        self.state = replace(
+            self.state, loads=loads, workers=(me,), classes=classes, forms=(json.dumps(model.form),)
+        )
         return model
 
     def predict(

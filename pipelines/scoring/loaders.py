@@ -15,12 +15,14 @@ import sys
 import tarfile
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.scoring import environment
+from pipelines.profiles import ColumnSpec
+from pipelines.records import ModelColumn
+from pipelines.scoring import compiled, environment
 
 Predict = Callable[[Any], Any]
 _CACHED_MODELS = 2  # the model of this run and, in a session that lives long, the one before it
@@ -42,18 +44,31 @@ class ModelSpec:
     flavor_options: Mapping[str, Any] = field(default_factory=dict)
     trusted_types: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    compile_tolerance: float | None = None
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """``predict`` takes a DataFrame of n rows; ``classes`` are the labels of a classifier, or None."""
+    """``predict`` takes a DataFrame of n rows; ``classes`` are the labels of a classifier, or None; ``form``: the
+    verdict on another form of ``estimator``, the library's own object."""
 
     predict: Predict
     classes: Any = None
+    estimator: Any = None
+    form: Mapping[str, Any] = field(default_factory=lambda: {"form": None, "reason": "off"})
 
 
-def load(spec: ModelSpec, payload: Callable[[], bytes]) -> tuple[LoadedModel, bool]:
+def load(
+    spec: ModelSpec,
+    payload: Callable[[], bytes],
+    inputs: Sequence[ModelColumn] = (),
+    specs: Sequence[ColumnSpec] = (),
+) -> tuple[LoadedModel, bool]:
     """The model, and whether this call loaded it (it is kept for later tasks of this worker).
+
+    Args:
+        inputs: of the model's signature.
+        specs: of its baseline; both for the check of a faster form, where ``compile_tolerance`` is given.
 
     Raises:
         WrongEnvironment: this worker has other versions than the model wants.
@@ -61,6 +76,8 @@ def load(spec: ModelSpec, payload: Callable[[], bytes]) -> tuple[LoadedModel, bo
     """
     environment.check(spec.environment)
     key = f"{spec.digest}:{spec.method}"
+    if spec.compile_tolerance is not None:
+        key += f":{spec.compile_tolerance}"
     if key in _cache:
         _cache.move_to_end(key)
         return _cache[key], False
@@ -71,10 +88,23 @@ def load(spec: ModelSpec, payload: Callable[[], bytes]) -> tuple[LoadedModel, bo
             f"model bytes have sha256 {found}, expected {spec.payload_digest}: refusing to load them"
         )
     model = _of_folder(_unpack(data), spec)
+    if spec.compile_tolerance is not None:
+        model = _in_its_fastest_form(model, spec.method, inputs, specs, spec.compile_tolerance)
     _cache[key] = model
     while len(_cache) > _CACHED_MODELS:
         _cache.popitem(last=False)
     return model, True
+
+
+def _in_its_fastest_form(
+    model: LoadedModel,
+    method: str,
+    inputs: Sequence[ModelColumn],
+    specs: Sequence[ColumnSpec],
+    tolerance: float,
+) -> LoadedModel:
+    predict, verdict = compiled.choose(model.estimator, model.predict, method, inputs, specs, tolerance)
+    return replace(model, predict=predict, form=verdict, estimator=None)
 
 
 def _unpack(data: bytes) -> Path:
@@ -136,7 +166,7 @@ def _lightgbm(folder: Path, spec: ModelSpec) -> LoadedModel:
 
         _only_predict("a lightgbm Booster", spec)
         booster = lightgbm.Booster(model_file=str(folder / spec.flavor_options["data"]))
-        return LoadedModel(booster.predict)
+        return LoadedModel(booster.predict, estimator=booster)
     return _of_object(_object(folder, spec, spec.flavor_options["data"]), spec)
 
 
@@ -179,7 +209,7 @@ def _of_object(model: Any, spec: ModelSpec) -> LoadedModel:
     if method is None:
         offered = [m for m in ("predict", "predict_proba", "decision_function") if hasattr(model, m)]
         raise AttributeError(f"{type(model).__name__} has no {spec.method}; it has {', '.join(offered)}")
-    return LoadedModel(method, getattr(model, "classes_", None))
+    return LoadedModel(method, getattr(model, "classes_", None), model)
 
 
 def _only_predict(what: str, spec: ModelSpec) -> None:

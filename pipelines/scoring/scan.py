@@ -140,6 +140,7 @@ def _batches(task: ScanTask, piece: Piece) -> Iterator[dict[str, pa.Array]]:
             if any(map(_varies, task.schema.types)):  # how long texts are only the data know
                 probe = file.iter_batches(_PROBE, row_groups=groups[:1], columns=names, use_threads=False)
                 size = min(size, *(rows_for(_BATCH_BYTES, b) for b in islice(probe, 1)))
+            size = evenly(piece.rows, size)
             for batch in file.iter_batches(size, row_groups=groups, columns=names, use_threads=False):
                 for part in _slices(batch):
                     found = dict(zip(part.schema.names, part.columns, strict=True))
@@ -152,6 +153,12 @@ def batch_size(schema: pa.Schema) -> int:
     """Rows of about ``_BATCH_BYTES``, texts counted as a few bytes."""
     width = sum(_TEXT if _varies(kind) else kind.bit_width / 8 for kind in schema.types)
     return int(np.clip(_BATCH_BYTES / width, _FEWEST, _MOST))
+
+
+def evenly(rows: int, most: int) -> int:
+    """Rows of a batch, so that the last one is not a handful: a batch has a price of its own."""
+    batches = max(1, -(-rows // most))
+    return max(1, -(-rows // batches))
 
 
 def rows_for(room: int, batch: pa.RecordBatch) -> int:

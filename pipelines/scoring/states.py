@@ -46,6 +46,7 @@ class WorkerState:
     ``counts[j][i]``: rows in which bit i of mask j is set. Seconds are wall seconds inside the worker.
     ``call_rows`` and ``call_micros`` (wall microseconds) are of the calls of the model that have answered,
     ``failed_calls`` counts those that raised.
+    ``forms``: the verdicts on faster forms of the model, as JSON; one where all workers agree.
     """
 
     rows: int = 0
@@ -63,6 +64,7 @@ class WorkerState:
     predict_seconds: float = 0.0
     peak_rss_mb: float = 0.0
     classes: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
     profile: TableProfile | None = field(default=None, repr=False)
 
     def to_bytes(self) -> bytes:
@@ -74,7 +76,7 @@ class WorkerState:
     def from_bytes(cls, data: bytes) -> WorkerState:
         body = json.loads(data)
         profile = body.pop("profile")
-        tuples: dict[str, Any] = {k: tuple(body[k]) for k in ("workers", "classes")}
+        tuples: dict[str, Any] = {k: tuple(body[k]) for k in ("workers", "classes", "forms")}
         tuples["counts"] = tuple(tuple(c) for c in body["counts"])
         tuples["loads"] = tuple((w, s) for w, s in body["loads"])
         tuples |= {k: Distribution(*body[k]) for k in ("call_rows", "call_micros")}
@@ -104,6 +106,7 @@ def merge_states(states: Iterable[WorkerState]) -> WorkerState:
             predict_seconds=total.predict_seconds + s.predict_seconds,
             peak_rss_mb=max(total.peak_rss_mb, s.peak_rss_mb),
             classes=s.classes or total.classes,
+            forms=tuple(sorted({*total.forms, *s.forms})),
             profile=profile or total.profile,
         )
     return replace(total, workers=tuple(sorted(workers)), loads=tuple(loads))

@@ -42,6 +42,7 @@ class Scorer:
     slices: tuple[str, ...] = ()
     discreet: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    compile_tolerance: float | None = None
 
     def task(self) -> Task:
         """What workers are told."""
@@ -99,4 +100,5 @@ class Scorer:
             flavor_options=dict(self.model.flavor_options),
             trusted_types=self.trusted_types,
             environment=dict(self.environment),
+            compile_tolerance=self.compile_tolerance,
         )

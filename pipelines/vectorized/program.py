@@ -26,6 +26,7 @@ _ARROW = {
     "timestamp": pa.timestamp("us", "UTC"), "timestamp_ntz": pa.timestamp("us"),
 }  # fmt: skip
 _DAY = 86_400_000_000  # microseconds
+_FEW = 16
 _ARROW_COMPARE = {"eq": pc.equal, "lt": pc.less, "le": pc.less_equal}
 _NUMPY_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "eq": operator.eq,
@@ -154,9 +155,10 @@ def _ordered(op: str, left: Any, right: Any) -> Any:
     found = _NUMPY_COMPARE[op](left, right)
     if getattr(left, "dtype", np.dtype(bool)).kind != "f":
         return found
-    above, beside = _is_nan(right), _is_nan(left)
+    above = _is_nan(right)
     if not np.any(above):  # the usual case: a bound that is a number
         return found
+    beside = _is_nan(left)
     return (
         found | above
         if op == "le"
@@ -227,8 +229,18 @@ def _in(step: Step, program: Program, args: list[Value]) -> Value:
         )
     else:
         members = np.array(wanted, data.dtype)
-        found = np.isin(data, members) | (_is_nan(data) if np.any(_is_nan(members)) else np.False_)
+        found = _among(data, members) | (_is_nan(data) if np.any(_is_nan(members)) else np.False_)
     return found, _both(valid, found) if has_null else valid
+
+
+def _among(data: Any, members: Any) -> Any:
+    """``np.isin``, which sorts the data even where there are but a few members."""
+    if len(members) > _FEW:
+        return np.isin(data, members)
+    found: Any = np.zeros(np.shape(data), bool)
+    for member in members:
+        found |= data == member
+    return found
 
 
 def _coalesce(step: Step, program: Program, args: list[Value]) -> Value:
