@@ -195,6 +195,9 @@ def test_json_logs_are_json_lines(published: Published) -> None:
     ended, _ = published
     ours = [json.loads(line) for line in ended.err.splitlines() if line.startswith("{")]
     assert {"resolve", "start", "read", "plan", "score", "publish"} <= {line["message"] for line in ours}
+    assert {(line["name"], line["run_date"]) for line in ours} == {("toy", FINE)}
+    scored = [line for line in ours if line.get("stage") == "score"]
+    assert {line["run_id"] for line in scored} == {ended.record["run_id"]}
     assert not re.search(r"^\d{4}-\d\d-\d\d \S+ (INFO|WARNING) (resolve|score)", ended.err, re.MULTILINE)
 
 
