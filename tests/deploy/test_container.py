@@ -46,7 +46,7 @@ def test_what_is_copied_is_let_through_by_dockerignore() -> None:
 
 
 @pytest.mark.platforms
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)  # installs everything anew, without a cache
 def test_its_steps_give_a_place_that_scores(tmp_path: Path) -> None:
     home = tmp_path / "scoreline"
     home.mkdir()
