@@ -73,10 +73,10 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
     for key, value in {**_local_defaults(), **(conf or {})}.items():
         builder = builder.config(key, value)
     with _own_interrupts():
-        spark = builder.getOrCreate()
-    if is_remote(spark):
-        await_server(spark)
-    return spark
+        if "SPARK_REMOTE" not in os.environ:
+            return builder.getOrCreate()
+        await_server(SparkSession.builder.getOrCreate())  # settings would make the client ask, for minutes
+        return builder.getOrCreate()
 
 
 @contextmanager
