@@ -75,11 +75,11 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
     for key, value in {**_local_defaults(), **(conf or {})}.items():
         builder = builder.config(key, value)
     with _own_interrupts():
+        if "SPARK_REMOTE" in os.environ:
+            await_server(SparkSession.builder.getOrCreate())  # settings would make the client ask, for minutes
+            return builder.getOrCreate()
         spark = builder.getOrCreate()
-    if is_remote(spark):
-        await_server(spark)
-    else:
-        _quieten(spark)
+    _quieten(spark)
     return spark
 
 
