@@ -2,8 +2,18 @@
 
 from pipelines.scoring.account import Task
 from pipelines.scoring.outputs import output_columns
+from pipelines.scoring.rest import score_rest
 from pipelines.scoring.scan import scan as scan_units
 from pipelines.scoring.states import WorkerState, merge_states
 from pipelines.scoring.udf import Scorer
 
-__all__ = ["Scorer", "Task", "WorkerState", "merge_states", "output_columns", "scan_units"]
+__all__ = [
+    "Scorer",
+    "Task",
+    "WorkerState",
+    "merge_states",
+    "output_columns",
+    "scan_units",
+    "score_rest",
+    "ship",
+]
