@@ -50,7 +50,7 @@ def cut(spark: SparkSession, table: SourceTable, config: Config) -> tuple[tuple[
 
 def _form(spark: SparkSession, table: SourceTable) -> LineForm:
     fields = [(f.name, f.dataType.simpleString()) for f in table.schema.fields]
-    old = spark.conf.get("spark.sql.legacy.timeParserPolicy", "")
+    old = spark.conf.get("spark.sql.legacy.timeParserPolicy", "CORRECTED")
     if old == "LEGACY" and any(kind.startswith(("date", "timestamp")) for _, kind in fields):
         raise Unsuitable("spark.sql.legacy.timeParserPolicy is LEGACY")
     try:

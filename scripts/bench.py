@@ -99,8 +99,6 @@ def main(rows: int, columns: int, rounds: int, cores: int, kind: str, form: str,
             case, "udf", drift=True, suites=True
         ),
     }
-    if form == "csv":  # there it is the only way
-        contenders.popitem()
     if stock:
         contenders["spark_udf + stock GX + Evidently"] = lambda: _stock(case)
     seconds = _measure(contenders, rounds)
