@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import bz2
 import datetime as dt
-import gzip
-import json
 import math
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from pipelines import csv_files, run_batch, source, unit_watch
-from pipelines.config import Config, Source
+from pipelines import csv_files, source
+from pipelines.config import Source
 from pipelines.csv_forms import NoForm, line_form
-from pipelines.errors import ConfigInvalid, DataRefused
-from pipelines.records import InputFile
 from pipelines.rules import never_null
-from pipelines.scoring import text, units
+from pipelines.scoring import text
 from pipelines.scoring.units import Piece
 from pipelines.session import RUN_SETTINGS, settings
-from tests.batch_factory import DAY, content, save_model, suite
-from tests.batch_factory import settings as tree
 
 KINDS = {
     "boolean": "true", "tinyint": "7", "smallint": "7", "int": "7", "bigint": "7", "float": "1.5", "double": "1.5",
@@ -148,6 +139,40 @@ def test_every_form_that_is_read_here_spark_reads_alike(
     assert wrong == []
     assert {f"k;{v}".encode() for v in ("", '""', KINDS[kind], *PLAIN.get(kind, ()))} <= plain
     assert not {f"k;{v}".encode() for v in OPEN.get(kind, ())} & plain
+
+
+def test_a_byte_order_mark_in_the_middle_is_a_character(spark: SparkSession, tmp_path: Path) -> None:
+    lines = [b"k;7", b"\xef\xbb\xbfk;7", b"\xef\xbb\xbf\xef\xbb\xbf;7"]
+    assert disagreements(spark, tmp_path, lines, ["string", "int"], ";") == ([], set(lines))
+
+
+SPARKS = {
+    "escape": {"escape": "\\"},
+    "quote": {"quote": "'"},
+    "comment": {"comment": "#"},
+    "linesep": {"lineSep": "|"},
+    "multiline": {"multiLine": True},
+    "encoding": {"encoding": "iso-8859-1"},
+    "sep": {"sep": "||"},
+    "nullvalue": {"nullValue": "NA"},
+    "dateformat": {"dateFormat": "dd.MM.yyyy"},
+    "timestampformat": {"timestampFormat": "yyyy"},
+    "ignoreleadingwhitespace": {"ignoreLeadingWhiteSpace": True},
+    "maxcharspercolumn": {"maxCharsPerColumn": 5},
+}
+
+
+@pytest.mark.parametrize("name", SPARKS)
+def test_an_option_whose_effect_is_not_known_here_is_spark_s(name: str) -> None:
+    options = csv_files.options(SPARKS[name], has_header=True)
+    with pytest.raises(NoForm, match=f"source.options.{name} is Spark's"):
+        line_form([("a", "int")], options)
+
+
+@pytest.mark.parametrize("kind", ["decimal(10,2)", "binary", "varchar(3)", "char(3)", "interval day to second"])
+def test_a_type_whose_forms_are_not_known_here_is_spark_s(kind: str) -> None:
+    with pytest.raises(NoForm, match=rf"column 'a' is {re.escape(kind)}"):
+        line_form([("a", kind)], csv_files.options({}, has_header=True))
 
 
 values = st.one_of(

@@ -128,6 +128,8 @@ def _table(form: LineForm, text: bytes, rows: int) -> pa.Table | None:
     zoned = {
         n: pa.string() for n, kind in zip(form.schema.names, form.kinds, strict=True) if kind == "timestamp"
     }
+    if text.startswith(codecs.BOM_UTF8):  # a character of the first line; Arrow would take it for a mark
+        text = codecs.BOM_UTF8 + text
     try:
         table = csv.read_csv(
             pa.BufferReader(text),
