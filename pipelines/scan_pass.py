@@ -46,8 +46,8 @@ _SAME_TEXT = ("string", "boolean", "byte", "short", "integer", "long", "date")
 @dataclass
 class ScanPass:
     """``parts`` are all units of the input; ``reused`` rows are in those that an earlier attempt has left; ``limit`` is
-    the share of rows that may be refused before there is no point in going on. ``rest`` are units of the lines that Spark
-    has read."""
+    the share of rows that may be refused before there is no point in going on. ``rest`` are units of the lines that
+    Spark has read."""
 
     spark: SparkSession
     table: SourceTable

@@ -1,4 +1,4 @@
-"""Lines of CSV that workers have left to Spark: its own parser and rules judge them, and workers score what is a row."""
+"""Lines of CSV that workers have left to Spark: its own parser and rules judge them, workers score what is a row."""
 
 from __future__ import annotations
 

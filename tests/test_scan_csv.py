@@ -26,7 +26,8 @@ from pipelines.scoring.units import Piece
 from pipelines.session import RUN_SETTINGS, settings
 
 KINDS = {
-    "boolean": "true", "tinyint": "7", "smallint": "7", "int": "7", "bigint": "7", "float": "1.5", "double": "1.5",
+    "boolean": "true", "tinyint": "7", "smallint": "7", "int": "7", "bigint": "7", "float": "1.5",
+    "double": "1.5",
     "date": "2026-01-02", "timestamp": "2026-01-02 03:04:05", "timestamp_ntz": "2026-01-02 03:04:05", "string": "x",
 }  # fmt: skip
 NUMBERS = [
@@ -46,8 +47,8 @@ TIMES = [
     "03:04:05.", "03:04:05Z", "03:04:05.5Z", "03:04:05z", "03:04:05+01:00", "03:04:05 UTC",
 ]  # fmt: skip
 TEXTS = [
-    " a", "a ", " ", "\t", "NULL", "\\", 'a\\"', "'a'", "#x", "é€𝄞", "\x01", "\x00", "a\x00b", "\x7f", "\u2028", "\u0085",
-    "\ufeff", "\ufffd", "\xa0", 'a"b', '"a"', '"a""b"', '"', '"a', 'a"', '"a"b', ' "a"', '"a" ', '""', '"a;b"', '""a""',
+    " a", "a ", " ", "\t", "NULL", "\\", 'a\\"', "'a'", "#x", "é€𝄞", "\x01", "\x00", "a\x00b", "\x7f", "\u2028",
+    "\u0085", "\ufeff", "\ufffd", "\xa0", 'a"b', '"a"', '"a""b"', '"', '"a', 'a"', '"a"b', ' "a"', '"a" ', '""', '"a;b"', '""a""',
 ]  # fmt: skip
 CLOCK = [f"2026-05-06{between}{time}" for time in TIMES for between in " T"]
 CASES = {
@@ -108,8 +109,8 @@ PLAIN = {  # of the cases above; the others are Spark's
     "tinyint": {"0", "-0", "99", "119"},
     "int": {"0", "-0", "007", "99", "119", "127", "128", "-128", "29999", "32767", "40000", "1999999999"},
     "double": {
-        "1.", ".5", "+5", "1e5", "1E+5", "1e-999", "4.9e-324", "9007199254740993", "-0", "2.2250738585072011e-308", "1e39",
-        "3.4028236e38", "0.1000000000000000055511151231257827",
+        "1.", ".5", "+5", "1e5", "1E+5", "1e-999", "4.9e-324", "9007199254740993", "-0", "2.2250738585072011e-308",
+        "1e39", "3.4028236e38", "0.1000000000000000055511151231257827",
     },
     "date": {"2026-02-28", "2024-02-29", "1600-01-01", "9999-12-31"},
     "timestamp": {"2026-02-28", "2026-05-06T23:59:59", "2026-05-06 03:04:05.1", "2026-05-06 03:04:05.5Z"},
@@ -120,8 +121,29 @@ OPEN = {  # and these are not plain, whatever else is
     "boolean": {"tRue", "1", " true"},
     "tinyint": {"127", "128", "007 ", "+5", "0x1F"},
     "int": {"2147483648", "+5", "1.0", "1e5", "0x1F", " 2", "2 ", "\t2", "1_000"},
-    "double": {"1e999", "-1e400", "nan", "NaN", "inf", "Infinity", "0x1p3", "1.5d", " 2", "1" * 400, ".", "1e"},
-    "date": {"2026-02-29", "1900-02-29", "2026-04-31", "0001-01-01", "2026-1-2", "2026", "2026-01-02 03:04:05"},
+    "double": {
+        "1e999",
+        "-1e400",
+        "nan",
+        "NaN",
+        "inf",
+        "Infinity",
+        "0x1p3",
+        "1.5d",
+        " 2",
+        "1" * 400,
+        ".",
+        "1e",
+    },
+    "date": {
+        "2026-02-29",
+        "1900-02-29",
+        "2026-04-31",
+        "0001-01-01",
+        "2026-1-2",
+        "2026",
+        "2026-01-02 03:04:05",
+    },
     "timestamp": {"2026-05-06 24:00:00", "2026-05-06 3:4:5", "2026-05-06 03:04:05+01:00"},
     "timestamp_ntz": {"2026-05-06 03:04:05Z"},
     "string": {"\x00", "\ufffd", 'a"b', '"a', '"a"b', ' "a"', '"a" '},
@@ -169,7 +191,9 @@ def test_an_option_whose_effect_is_not_known_here_is_spark_s(name: str) -> None:
         line_form([("a", "int")], options)
 
 
-@pytest.mark.parametrize("kind", ["decimal(10,2)", "binary", "varchar(3)", "char(3)", "interval day to second"])
+@pytest.mark.parametrize(
+    "kind", ["decimal(10,2)", "binary", "varchar(3)", "char(3)", "interval day to second"]
+)
 def test_a_type_whose_forms_are_not_known_here_is_spark_s(kind: str) -> None:
     with pytest.raises(NoForm, match=rf"column 'a' is {re.escape(kind)}"):
         line_form([("a", kind)], csv_files.options({}, has_header=True))
@@ -183,7 +207,9 @@ values = st.one_of(
     st.datetimes().map(str),
     st.text(st.characters(exclude_characters="\n\r", exclude_categories=("Cs",)), max_size=4),
 )
-odd_bytes = st.sampled_from([b"\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\xf5\x80\x80\x80", b"\xe2\x82", b'"', b'""', b" ", b"\t"])
+odd_bytes = st.sampled_from(
+    [b"\xff", b"\xed\xa0\x80", b"\xc0\x80", b"\xf5\x80\x80\x80", b"\xe2\x82", b'"', b'""', b" ", b"\t"]
+)
 
 
 @st.composite
@@ -220,13 +246,21 @@ def test_no_line_is_read_otherwise_than_spark_reads_it(
 
 
 breaks = st.sampled_from([b"\n", b"\n", b"\r\n", b"\r", b"\n\n"])
-texts = st.lists(st.tuples(st.sampled_from([b"", b" ", b"1,a", b"2,b", b"3,x,y", b'4,"', b"5"]), breaks), max_size=60)
+texts = st.lists(
+    st.tuples(st.sampled_from([b"", b" ", b"1,a", b"2,b", b"3,x,y", b'4,"', b"5"]), breaks), max_size=60
+)
 
 
 @given(texts, st.booleans(), st.integers(1, 40), st.integers(1, 30), st.sampled_from(["", "bom", "cut"]))
 @trials(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_pieces_hold_every_line_once_wherever_a_text_is_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: Any, header: bool, size: int, block: int, form: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lines: Any,
+    header: bool,
+    size: int,
+    block: int,
+    form: str,
 ) -> None:
     monkeypatch.setattr(text, "_BLOCK", block)
     body = b"".join(line + end for line, end in lines)
@@ -239,7 +273,9 @@ def test_pieces_hold_every_line_once_wherever_a_text_is_cut(
     found = []
     lines_counted, ends = 0, [0]
     for place in range(0, whole, size):
-        for b in text.blocks(line_form([("id", "int"), ("s", "string")], options), _piece(file, place, size, whole)):
+        for b in text.blocks(
+            line_form([("id", "int"), ("s", "string")], options), _piece(file, place, size, whole)
+        ):
             assert b.start == ends[-1]
             ends.append(b.stop)
             lines_counted += b.lines

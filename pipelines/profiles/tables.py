@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.errors import ConfigInvalid
@@ -66,7 +66,9 @@ class TableProfile:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
-        columns = [{"spec": asdict(state.spec), "state": state.to_dict()} for state in self.columns.values()]
+        columns = [
+            {"spec": dict(vars(state.spec)), "state": state.to_dict()} for state in self.columns.values()
+        ]
         data: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "columns": columns}
         if self.slices:
             data |= {"slices": self.slices.to_list(), "given_up": sorted(self.slices.given_up)}

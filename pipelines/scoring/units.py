@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 _SMALLEST, _LARGEST, _PARTS = 4 << 20, 128 << 20, 64  # bytes before compression
+_TEXT = 4  # so many bytes of text are one of a row group: a unit's account costs what 10,000 rows do
 ACCOUNT, ROWS = "account.json", "rows.json"
 STOP, FAILED = "stop", "failed.json"
 UNKNOWN = 1 << 60  # rows of a text nobody has unpacked yet
@@ -91,7 +92,7 @@ class Part:
 def text_parts(files: Iterable[Any], fields: int, packed: tuple[str, ...]) -> list[Part]:
     """Texts in parts of a unit's size; those whose names end like ``packed`` ones are not cut."""
     files = [f for f in files if f.size]
-    target = target_of(sum(f.size for f in files))
+    target = _TEXT * target_of(sum(f.size for f in files) // _TEXT)
     parts = []
     for file in files:
         if file.path.endswith(packed):

@@ -60,8 +60,8 @@ class ScanTask:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows as they were read. ``source`` is the URI of their file, or has one for each row. Of rows that Spark has read,
-    ``raw`` has the text of malformed records, and ``verdicts`` say which of the rules on inputs they break."""
+    """Rows as they were read. ``source`` is the URI of their file, or has one for each row. Of rows that Spark has
+    read, ``raw`` has the text of malformed records, and ``verdicts`` say which of the rules on inputs they break."""
 
     columns: dict[str, pa.Array]
     source: str | pa.Array
