@@ -48,7 +48,8 @@ TIMES = [
 ]  # fmt: skip
 TEXTS = [
     " a", "a ", " ", "\t", "NULL", "\\", 'a\\"', "'a'", "#x", "é€𝄞", "\x01", "\x00", "a\x00b", "\x7f", "\u2028",
-    "\u0085", "\ufeff", "\ufffd", "\xa0", 'a"b', '"a"', '"a""b"', '"', '"a', 'a"', '"a"b', ' "a"', '"a" ', '""', '"a;b"', '""a""',
+    "\u0085", "\ufeff", "\ufffd", "\xa0", 'a"b', '"a"', '"a""b"', '"', '"a', 'a"', '"a"b', ' "a"', '"a" ', '""',
+    '"a;b"', '""a""',
 ]  # fmt: skip
 CLOCK = [f"2026-05-06{between}{time}" for time in TIMES for between in " T"]
 CASES = {
