@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from pipelines.errors import ConfigInvalid
@@ -87,6 +87,11 @@ class TableProfile:
             raise ConfigInvalid(
                 f"These bytes are no column profile: {error}.", hint="Write them with TableProfile.to_bytes."
             ) from error
+
+
+def _plain(spec: ColumnSpec) -> dict[str, Any]:
+    """Its fields as they are: ``asdict`` copies every edge, which takes longer than all the rest."""
+    return {f.name: getattr(spec, f.name) for f in fields(spec)}
 
 
 def load_baseline(data: Mapping[str, Any]) -> TableProfile:
