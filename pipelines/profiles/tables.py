@@ -66,9 +66,7 @@ class TableProfile:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
-        columns = [
-            {"spec": dict(vars(state.spec)), "state": state.to_dict()} for state in self.columns.values()
-        ]
+        columns = [{"spec": _plain(state.spec), "state": state.to_dict()} for state in self.columns.values()]
         data: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "columns": columns}
         if self.slices:
             data |= {"slices": self.slices.to_list(), "given_up": sorted(self.slices.given_up)}
