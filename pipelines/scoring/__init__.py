@@ -15,5 +15,4 @@ __all__ = [
     "output_columns",
     "scan_units",
     "score_rest",
-    "ship",
 ]
