@@ -25,6 +25,7 @@ from pipelines import (
     publish,
     references,
     registry,
+    scan_input,
     scan_pass,
     scoring,
     session,
@@ -252,7 +253,7 @@ def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Wor
         if wanted != "udf":
             try:
                 return scan_pass.assemble(spark, config, model, table, bound, suites, specs)
-            except scan_pass.Unsuitable as reason:
+            except scan_input.Unsuitable as reason:
                 if wanted == "scan":
                     raise ConfigInvalid(
                         f"scoring.engine: found scan, but {reason}.", hint="Use auto, or udf."

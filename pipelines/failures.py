@@ -92,15 +92,6 @@ def _of_spark(text: str) -> ScorelineError:
         return SinkUnwritable(
             f"Spark cannot write: {first}", hint="Make room on the sink's disk, then run again."
         )
-    if "PYTHON_VERSION_MISMATCH" in text:
-        versions = re.search(
-            r"Python in worker has different version: ([\d.]+) than that in driver: ([\d.]+)", text
-        )
-        found, expected = versions.groups() if versions else ("another version", "the driver's")
-        return ConfigInvalid(
-            f"the workers run Python {found}, expected {expected}, as the driver does.",
-            hint="Set PYSPARK_PYTHON to a Python of the driver's minor version on every machine.",
-        )
     if any(sign in text for sign in _NO_SERVER):
         return SparkUnavailable(
             f"the Spark Connect server has gone away: {first}", hint="See that it runs, then run again."

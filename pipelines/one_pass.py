@@ -1,7 +1,9 @@
 """The one plan: read → screen → score → split, with everything that is measured on the way.
 
 Spark reads and writes the rows here, whatever they come from; :mod:`pipelines.scan_pass` is the faster engine for
-plain Parquet. The plan is evaluated once, by :meth:`OnePass.run`; afterwards :meth:`OnePass.measured` gives what was
+plain Parquet and CSV.
+
+The plan is evaluated once, by :meth:`OnePass.run`; afterwards :meth:`OnePass.measured` gives what was
 counted while the rows went by.
 """
 

@@ -43,7 +43,7 @@ class SourceTable:
     """``frame`` has the columns of ``schema``, then ``__raw`` and ``__file``; ``rows`` is what Parquet footers
     promise (None for CSV); ``rules`` are the ways in which a record can be malformed; ``warnings`` say what a
     reader of the record should know of the files; ``footers`` what those of Parquet files say; ``load`` declares the
-    read of some of the files."""
+    read of some of the files, ``load_lines`` that of files of lines without a header; ``options`` are CSV's."""
 
     frame: DataFrame
     schema: StructType
@@ -53,6 +53,8 @@ class SourceTable:
     warnings: tuple[str, ...] = ()
     footers: parquet_files.Footers | None = None
     load: Callable[[Sequence[InputFile]], DataFrame] | None = None
+    load_lines: Callable[[Sequence[InputFile]], DataFrame] | None = None
+    options: Mapping[str, str] | None = None
 
     def only(self, files: Sequence[InputFile]) -> SourceTable:
         """The same table, from some of its files."""
@@ -212,9 +214,9 @@ def _read_csv(
     _check_types(config.types, names)
     schema = StructType([StructField(n, _scalar(n, wanted.get(n, "string"))) for n in names])
 
-    def load(some: Sequence[InputFile]) -> DataFrame:
+    def load(some: Sequence[InputFile], header: str = options["header"]) -> DataFrame:
         filled = [f for f in some if f.size > 0]
-        return csv_records.read(spark, filled, _paths(filled), schema, options)
+        return csv_records.read(spark, filled, _paths(filled), schema, {**options, "header": header})
 
     frame = load(files)
     cut = csv_files.unfinished(files)
@@ -227,6 +229,8 @@ def _read_csv(
         csv_records.rules(schema, options),
         (warning,) if cut else (),
         load=load,
+        load_lines=lambda some: load(some, "false"),
+        options=options,
     )
 
 

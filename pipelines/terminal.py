@@ -46,7 +46,7 @@ def reading(name: str) -> Reading | None:
 
 def watcher(config: Config) -> Callable[[], Reading | None]:
     """What :func:`reading` says of the run of ``config``, with the rows of its committed units."""
-    from pipelines.scoring.units import ROWS
+    from pipelines.scoring.units import ROWS, Rows
 
     place = publish.slot(config.sink.path, config.name, config.run_date.isoformat())
     if isinstance(
@@ -58,7 +58,7 @@ def watcher(config: Config) -> Callable[[], Reading | None]:
     def committed() -> int:
         for file in (place.root / "_work").glob(f"run_date={place.date}~*/units/**/{ROWS}"):
             if file not in known:
-                known[file] = sum(json.loads(file.read_text()).values())
+                known[file] = Rows(**json.loads(file.read_text())).read
         return sum(known.values())
 
     def look() -> Reading | None:

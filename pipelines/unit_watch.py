@@ -14,7 +14,7 @@ from pipelines.scoring.units import Unit
 PERIOD = 0.5  # seconds between two looks
 
 
-def hopeless(refused: int, read: int, rows: int, limit: float) -> DataRefused:
+def hopeless(refused: int, read: int, rows: int | str, limit: float) -> DataRefused:
     """More than ``limit`` of all ``rows`` are refused already."""
     return DataRefused(
         f"{refused} rows were quarantined when {read} of {rows} were read, limit {limit:.2%} of all; the run was "
@@ -25,14 +25,18 @@ def hopeless(refused: int, read: int, rows: int, limit: float) -> DataRefused:
 
 
 class Watch:
-    """While the context is open, tells workers to stop once more than ``limit`` of all rows are refused."""
+    """While the context is open, tells workers to stop once more than ``limit`` of all rows are refused.
+
+    How many rows a text has is not known; what counts is how many it can have at most. Lines too short to be counted
+    there are refused themselves.
+    """
 
     def __init__(self, folder: Path, parts: Sequence[Unit], limit: float) -> None:
         self.hopeless = False
         self.read = self.refused = 0
         self._folder, self._limit = folder, limit
-        self._waiting = {u.id for u in parts}
-        self._rows = sum(u.rows for u in parts)
+        self._waiting = {u.id: u.rows for u in parts}
+        self._rows = self._most = sum(u.rows for u in parts)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look_on, daemon=True)
 
@@ -46,7 +50,8 @@ class Watch:
 
     def refusal(self) -> DataRefused:
         """What to tell of a hopeless run."""
-        return hopeless(self.refused, self.read, self._rows, self._limit)
+        rows = self._rows if self._rows == self._most else f"at most {self._rows}"
+        return hopeless(self.refused, self.read, rows, self._limit)
 
     def _look_on(self) -> None:
         while not self._over.wait(PERIOD):
@@ -62,4 +67,4 @@ class Watch:
             rows = units.rows_of(self._folder, unit)
             self.read += rows.read
             self.refused += rows.quarantined
-            self._waiting.discard(unit)
+            self._rows += rows.read + rows.rest - self._waiting.pop(unit)

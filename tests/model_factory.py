@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 
-from pipelines import binding, one_pass, publish, registry, scan_pass, session, source
+from pipelines import binding, one_pass, publish, registry, scan_input, scan_pass, session, source
 from pipelines.config import Config
 from pipelines.passes import Measured, Pass
 from pipelines.records import ResolvedModel
@@ -161,7 +161,7 @@ def _the_pass(spark: SparkSession, wanted: Config, model: Any, table: Any, bound
         return one_pass.assemble(*parts)
     try:
         return scan_pass.assemble(*parts)
-    except scan_pass.Unsuitable:
+    except scan_input.Unsuitable:
         return one_pass.assemble(*parts)
 
 

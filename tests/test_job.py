@@ -318,7 +318,7 @@ def test_a_wrong_call_exits_64(desk: Desk, arguments: list[str], words: str) -> 
     ("settings_", "code", "error", "words"),
     [
         ({"modle": {}}, 78, "ConfigInvalid", "did you mean 'model'"),
-        ({"sink": {"path": "s3://bucket/x"}}, 78, "ConfigInvalid", "remote store"),
+        ({"sink": {"path": "s3://bucket/x"}}, 78, "ConfigInvalid", "file after file"),
         ({"model": {"uri": "ftp://x/y"}}, 78, "ConfigInvalid", "model.uri: found 'ftp://x/y'"),
         ({"sink": {"path": "/dev/null/out"}}, 73, "SinkUnwritable", "cannot write"),
         ({"model": {"uri": "/nowhere/model"}}, 69, "ModelUnavailable", "there is no folder"),

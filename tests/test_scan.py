@@ -9,7 +9,6 @@ import sys
 import time
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -29,7 +28,7 @@ from pipelines.errors import ConfigInvalid, DataRefused, ModelFailed
 from pipelines.parquet_files import RowGroup
 from pipelines.scoring import units
 from pipelines.scoring.refusals import uri
-from pipelines.scoring.scan import _batches
+from pipelines.scoring.row_groups import batches
 from pipelines.scoring.units import Piece, Unit
 from tests.batch_factory import DAY, content, save_model, settings, suite
 from tests.model_factory import save, signature
@@ -194,10 +193,10 @@ def test_batches_of_long_texts_are_small_however_they_are_encoded(tmp_path: Path
         path = tmp_path / f"{name}.parquet"
         pq.write_table(pa.table({"t": column}), path)
         metadata = pq.read_metadata(path).row_group(0)
-        task = SimpleNamespace(schema=pa.schema([("t", pa.string())]))
+        schema = pa.schema([("t", pa.string())])
         piece = Piece(str(path), (0,), metadata.num_rows, metadata.total_byte_size)
         rows = 0
-        for batch in _batches(task, piece):  # type: ignore[arg-type]
+        for batch in batches(schema, piece):
             assert batch["t"].nbytes < 64 << 20
             rows += len(batch["t"])
         assert rows == 66_000
@@ -368,10 +367,8 @@ def test_of_two_attempts_at_a_unit_the_first_to_commit_counts(tmp_path: Path) ->
 
 
 def test_a_note_of_failure_is_the_first_one(tmp_path: Path) -> None:
-    from pipelines.scoring.scan import _note
-
-    _note(str(tmp_path), {"problem": "first"})
-    _note(str(tmp_path), {"problem": "second"})
+    units.note(str(tmp_path), {"problem": "first"})
+    units.note(str(tmp_path), {"problem": "second"})
     assert json.loads((tmp_path / units.FAILED).read_text()) == {"problem": "first"}
     assert (tmp_path / units.STOP).is_file()
 

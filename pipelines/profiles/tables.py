@@ -87,6 +87,11 @@ class TableProfile:
             ) from error
 
 
+def _plain(spec: ColumnSpec) -> dict[str, Any]:
+    """Its fields as they are: ``asdict`` copies every edge, which takes longer than all the rest."""
+    return {f.name: getattr(spec, f.name) for f in fields(spec)}
+
+
 def load_baseline(data: Mapping[str, Any]) -> TableProfile:
     """The profile in a baseline (or in :meth:`TableProfile.to_dict`).
 

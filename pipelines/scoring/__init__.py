@@ -3,10 +3,11 @@
 from pipelines.scoring.account import Task
 from pipelines.scoring.libraries import OWN, libraries
 from pipelines.scoring.outputs import output_columns
+from pipelines.scoring.rest import score_rest
 from pipelines.scoring.scan import scan as scan_units
 from pipelines.scoring.states import WorkerState, merge_states
 from pipelines.scoring.udf import Scorer
 
 __all__ = [
-    "OWN", "Scorer", "Task", "WorkerState", "libraries", "merge_states", "output_columns", "scan_units",
+    "OWN", "Scorer", "Task", "WorkerState", "libraries", "merge_states", "output_columns", "scan_units", "score_rest",
 ]  # fmt: skip

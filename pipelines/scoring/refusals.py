@@ -27,14 +27,12 @@ class Verdicts:
         return verdicts
 
 
-def quarantined(
-    task: Any, columns: dict[str, pa.Array], gone: np.ndarray, parts: Sequence[Any], path: str
-) -> pa.RecordBatch:
+def quarantined(task: Any, batch: Any, gone: np.ndarray, parts: Sequence[Any]) -> pa.RecordBatch:
     """The refused rows of a batch.
 
     Args:
         task: a ``ScanTask``.
-        columns: the batch as it was read; ``gone``: which of its rows are refused.
+        batch: a ``Batch`` as it was read; ``gone``: which of its rows are refused.
         parts: verdicts before the model, which rows reached it, their errors, which rows it answered, and
             verdicts on these.
     """
@@ -45,10 +43,13 @@ def quarantined(
     late = [_at(v, predicted)[places] for v in after]
     error = _error_texts(errors, keep, places)
     stage = np.where(~keep[places], "input", np.where(~predicted[places], "predict", "output"))
-    values = [columns[f.name].take(pa.array(places)) for f in task.schema]
+    for verdict in (v for v, reads in zip(early, task.before.reading, strict=True) if reads):
+        stage = np.where(verdict, "read", stage)
+    wanted = pa.array(places)
+    values = [batch.columns[f.name].take(wanted) for f in task.schema]
     values += [
-        pa.nulls(rows, pa.string()),
-        pa.repeat(uri(path), rows),
+        pa.nulls(rows, pa.string()) if batch.raw is None else batch.raw.take(wanted),
+        pa.repeat(batch.source, rows) if isinstance(batch.source, str) else batch.source.take(wanted),
         pa.array(stage, pa.string()),
         _reasons(task, early, error, late),
         pa.repeat(task.model_id, rows),

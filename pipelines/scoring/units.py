@@ -1,4 +1,5 @@
-"""Units of work: row groups that are read, scored and committed together, by whichever task gets there first.
+"""Units of work: row groups, or parts of texts, that are read, scored and committed together, by whichever task gets
+there first.
 
 How an input is cut depends on its files alone, so that a second attempt finds the first one's units.
 """
@@ -17,18 +18,31 @@ from pathlib import Path
 from typing import Any
 
 _SMALLEST, _LARGEST, _PARTS = 4 << 20, 128 << 20, 64  # bytes before compression
+_TEXT = 4  # so many bytes of text are one of a row group: a unit's account costs what 10,000 rows do
 ACCOUNT, ROWS = "account.json", "rows.json"
 STOP, FAILED = "stop", "failed.json"
+UNKNOWN = 1 << 60  # rows of a text nobody has unpacked yet
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Neighbouring row groups of one file."""
+    """Neighbouring row groups of one file, or neighbouring parts of a text: of these, ``groups`` are the places at
+    which they begin and ``rows`` is how many there can be at most."""
 
     path: str
     groups: tuple[int, ...]
     rows: int
     bytes: int
+
+    @property
+    def start(self) -> int:
+        """Where a part of a text begins."""
+        return self.groups[0]
+
+    @property
+    def stop(self) -> int:
+        """Where it ends; the line in which that is belongs to it."""
+        return self.start + self.bytes
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,7 @@ def cut(groups: Iterable[Any]) -> tuple[Unit, ...]:
     """Row groups, in their order, as units: about 64 of them, but none below 4 MB or (if a row group allows) above
     128 MB."""
     groups = [g for g in groups if g.rows]
-    target = min(max(sum(g.bytes for g in groups) // _PARTS, _SMALLEST), _LARGEST)
+    target = target_of(sum(g.bytes for g in groups))
     units: list[Unit] = []
     waiting: list[Any] = []
     size = 0
@@ -62,6 +76,37 @@ def cut(groups: Iterable[Any]) -> tuple[Unit, ...]:
             units.append(_unit(waiting))
             waiting, size = [], 0
     return (*units, _unit(waiting)) if waiting else tuple(units)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a text, in the form of a row group: ``number`` is where it begins; ``rows``, at most how many records
+    begin in it that have all fields."""
+
+    path: str
+    number: int
+    rows: int
+    bytes: int
+
+
+def text_parts(files: Iterable[Any], fields: int, packed: tuple[str, ...]) -> list[Part]:
+    """Texts in parts of a unit's size; those whose names end like ``packed`` ones are not cut."""
+    files = [f for f in files if f.size]
+    target = _TEXT * target_of(sum(f.size for f in files) // _TEXT)
+    parts = []
+    for file in files:
+        if file.path.endswith(packed):
+            parts.append(Part(file.path, 0, UNKNOWN, file.size))
+            continue
+        for start in range(0, file.size, target):
+            size = min(target, file.size - start)
+            parts.append(Part(file.path, start, size // fields + 1, size))
+    return parts
+
+
+def target_of(size: int) -> int:
+    """Bytes of a unit, of an input of this size."""
+    return min(max(size // _PARTS, _SMALLEST), _LARGEST)
 
 
 def _unit(groups: Sequence[Any]) -> Unit:
@@ -86,10 +131,11 @@ def tasks(units: Sequence[Unit], cores: int) -> list[list[Unit]]:
 
 @dataclass(frozen=True)
 class Rows:
-    """What became of a unit's rows."""
+    """What became of a unit's rows; ``rest`` are lines that Spark has yet to judge."""
 
     scored: int
     quarantined: int
+    rest: int = 0
 
     @property
     def read(self) -> int:
@@ -134,3 +180,22 @@ def account_of(root: Path, unit: str) -> dict[str, Any]:
     """The account of a committed unit."""
     body: dict[str, Any] = json.loads((root / unit / ACCOUNT).read_text())
     return body
+
+
+def stopped(folder: str) -> bool:
+    """Whether all tasks are to end."""
+    return os.path.exists(os.path.join(folder, STOP))
+
+
+def note(folder: str, body: dict[str, Any]) -> None:
+    """Tell the driver of a failure, and all tasks to end. The first failure is the one to tell."""
+    path = Path(folder) / FAILED
+    draft = path.with_name(f".{FAILED}-{os.getpid()}")
+    draft.write_text(json.dumps(body))
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    (Path(folder) / STOP).touch()

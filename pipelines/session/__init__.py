@@ -76,7 +76,9 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
         builder = builder.config(key, value)
     with _own_interrupts():
         if "SPARK_REMOTE" in os.environ:
-            await_server(SparkSession.builder.getOrCreate())  # settings would make the client ask, for minutes
+            await_server(
+                SparkSession.builder.getOrCreate()
+            )  # settings would make the client ask, for minutes
             return builder.getOrCreate()
         spark = builder.getOrCreate()
     _quieten(spark)

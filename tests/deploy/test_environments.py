@@ -119,7 +119,9 @@ def test_another_python_in_the_workers_is_a_matter_of_configuration() -> None:
     from pyspark.errors import PySparkRuntimeError
 
     with (
-        pytest.raises(ConfigInvalid, match=r"workers run Python 3\.12, expected 3\.11.*PYSPARK_PYTHON"),
+        pytest.raises(
+            ConfigInvalid, match=r"would run Python 3\.12, but the driver is Python 3\.11.*PYSPARK_PYTHON"
+        ),
         explained(),
     ):
         raise PySparkRuntimeError(

@@ -1,0 +1,66 @@
+"""Lines of CSV that workers have left to Spark: its own parser and rules judge them, workers score what is a row."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines import scoring, screening
+from pipelines.errors import InvariantBroken
+from pipelines.records import InputFile
+from pipelines.scoring import units
+from pipelines.scoring.refusals import uri
+from pipelines.scoring.text import PACKED
+from pipelines.scoring.work import ScanTask
+from pipelines.screening import Screen
+from pipelines.source import SourceTable
+
+
+def score(
+    table: SourceTable, screen: Screen, task: ScanTask, done: Sequence[str], payload: Any
+) -> tuple[str, ...]:
+    """One Spark job, if any of the units ``done`` has left lines; the units it makes."""
+    folder = Path(task.folder)
+    for old in folder.glob("rest-*"):  # of an attempt that died here
+        shutil.rmtree(old)
+    kept = {
+        folder / unit / name: path
+        for unit in done
+        for path, name in units.account_of(folder, unit)["rest"].items()
+    }
+    if not kept or table.load_lines is None:
+        return ()
+    files = [InputFile(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in kept]
+    frame = screening.mark(table.load_lines(files), screen)
+    sources = {uri(str(file)): uri(path) for file, path in kept.items()}
+    name = f"rest-{uuid.uuid4().hex[:8]}"  # a task of an attempt that died may still be at work
+    scored = functools.partial(scoring.score_rest, task, name, sources, payload)
+    return tuple(row["unit"] for row in frame.mapInArrow(scored, "unit string").collect())
+
+
+def lines(table: SourceTable, accounts: Sequence[Mapping[str, Any]]) -> int:
+    """How many lines the units have counted.
+
+    Raises:
+        InvariantBroken: what they read does not add up to the files.
+    """
+    spans = defaultdict(list)
+    for account in accounts:
+        for path, span in account.get("spans", {}).items():
+            spans[path].append(tuple(span))
+    for file in table.files:
+        found = sorted(spans[file.path])
+        ends = [0, *(stop for _, stop in found)]
+        begins = [*(start for start, _ in found), file.size]
+        if file.size and begins != ends and not file.path.endswith(PACKED):
+            raise InvariantBroken(
+                f"{file.path}: the parts that were read begin at {begins[:-1]} and end at {ends[1:]}, expected all of "
+                f"its {file.size} bytes once.",
+                hint="Nothing was published. Did the file change while it was read? Run again.",
+            )
+    return sum(account.get("lines", 0) for account in accounts)
