@@ -119,11 +119,6 @@ def load_baseline(data: Mapping[str, Any]) -> TableProfile:
         ) from error
 
 
-def _plain(spec: ColumnSpec) -> dict[str, Any]:
-    """Its fields as they are: ``asdict`` would copy each of hundreds of edges."""
-    return {f.name: getattr(spec, f.name) for f in fields(spec)}
-
-
 def _spec_from(data: Mapping[str, Any]) -> ColumnSpec:
     lists = {key: None if data[key] is None else tuple(data[key]) for key in ("edges", "categories")}
     return ColumnSpec(**{**data, **lists})
