@@ -16,6 +16,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
+import pyarrow.parquet as pq
+
 from pipelines import run_batch
 from pipelines.config import Config
 from pipelines.errors import ScorelineError
@@ -28,6 +30,15 @@ def files_of(root: Path) -> dict[str, str]:
     """Digests of all files below the table roots."""
     found = sorted(f for t in TABLES for f in (root / t).rglob("*") if f.is_file())
     return {str(f.relative_to(root)): hashlib.sha256(f.read_bytes()).hexdigest() for f in found}
+
+
+def rows_of(root: Path) -> dict[str, str]:
+    """Digests of the rows of predictions and quarantine, whatever the files in which they are."""
+    found = {}
+    for table in TABLES[:2]:
+        rows = pq.read_table(root / table).to_pylist() if (root / table).is_dir() else []
+        found[table] = hashlib.sha256("\n".join(sorted(map(repr, rows))).encode()).hexdigest()
+    return found
 
 
 def work_of(root: Path) -> list[str]:
@@ -56,7 +67,7 @@ def make(step: dict[str, Any], spark: Any) -> dict[str, Any]:
         said = {"code": error.exit_code, "record": record, "message": error.message, "hint": error.hint}
     finally:
         part_pass.PART_BYTES = normal
-    return {**said, "files": files_of(root), "work": work_of(root)}
+    return {**said, "files": files_of(root), "rows": rows_of(root), "work": work_of(root)}
 
 
 def main() -> None:

@@ -123,7 +123,11 @@ def test_the_same_date_again_does_nothing_and_forced_it_writes_the_same(outcomes
     assert again["files"] == main["files"]
     assert forced["record"]["status"] == "published"
     assert {f.partition("/")[0] for f in main["files"]} == set(TABLES)
-    assert forced["files"] == main["files"]
+    assert forced["rows"] == main["rows"]
+    if (
+        outcomes.name != "cluster"
+    ):  # into how many files depends on the executors that are there when it plans
+        assert forced["files"] == main["files"]
 
 
 FAILURES = {
