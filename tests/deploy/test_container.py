@@ -45,8 +45,8 @@ def test_what_is_copied_is_let_through_by_dockerignore() -> None:
     assert all((ROOT / name).exists() for name in copied)
 
 
-@pytest.mark.platforms
-@pytest.mark.timeout(1800)  # installs everything anew, without a cache
+@pytest.mark.scale  # installs everything anew, without a cache
+@pytest.mark.timeout(1800)
 def test_its_steps_give_a_place_that_scores(tmp_path: Path) -> None:
     home = tmp_path / "scoreline"
     home.mkdir()
