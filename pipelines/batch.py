@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -171,7 +171,7 @@ def _dry_run(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, 
 
 def _list(attempt: Attempt, place: publish.Slot) -> tuple[InputFile, ...]:
     config = attempt.config
-    with attempt.stage("resolve"):
+    with attempt.stage("list"):
         registry.check_uri(config.model.uri)
         files = source.list_files(config.source.path)
         return _new(attempt, place, files) if config.source.incremental else files
@@ -196,7 +196,7 @@ def _reaching(attempt: Attempt, spark: SparkSession | None) -> SparkSession | No
     if not storage.is_remote(config.source.path, config.sink.path):
         return spark
     with attempt.stage("start"):
-        return Starting(_app(config), spark, archives.settings(config.model.archive)).session()
+        return Starting(_app(config), spark, _environment(config, spark)).session()
 
 
 def _start(
@@ -207,7 +207,7 @@ def _start(
     starting = Starting(
         _app(config),
         spark,
-        archives.settings(config.model.archive),
+        _environment(config, spark),
         source.rehearsal(config.source, files),
         scoring.OWN,
     )
@@ -224,6 +224,11 @@ def _start(
 
 def _app(config: Config) -> str:
     return f"scoreline-{config.name}"
+
+
+def _environment(config: Config, spark: SparkSession | None) -> Mapping[str, str]:
+    """What a session that we start is told of the environment of its workers."""
+    return archives.settings(config.model.archive) if spark is None else {}
 
 
 def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Work) -> _Plan:

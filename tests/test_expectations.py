@@ -224,6 +224,7 @@ def test_planning_runs_no_spark_job(tmp_path: Path, spark: SparkSession, frame: 
         assert list(spark.sparkContext.statusTracker().getJobIdsForGroup("planning")) == []
     finally:
         spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+        spark.sparkContext.setLocalProperty("spark.job.description", None)
 
 
 def test_judging_measured_rules_runs_no_spark_job(
@@ -237,6 +238,7 @@ def test_judging_measured_rules_runs_no_spark_job(
         assert list(spark.sparkContext.statusTracker().getJobIdsForGroup("judging")) == []
     finally:
         spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+        spark.sparkContext.setLocalProperty("spark.job.description", None)
 
 
 def test_what_rules_share_is_measured_once(tmp_path: Path, frame: DataFrame) -> None:
