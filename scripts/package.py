@@ -99,7 +99,7 @@ def packed(place: Path, target: Path) -> Path:
 
 
 def _uv(*arguments: str) -> None:
-    _run(sys.executable, "-m", "uv", "--quiet", *arguments)
+    _run(sys.executable, "-m", "uv", "--quiet", "--system-certs", *arguments)
 
 
 def _run(*command: str) -> None:

@@ -62,7 +62,9 @@ def environment(end: str) -> Path:
 
 
 def _uv(*arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "uv", "--quiet", *arguments], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "uv", "--quiet", "--system-certs", *arguments], cwd=ROOT, check=True
+    )
 
 
 if __name__ == "__main__":

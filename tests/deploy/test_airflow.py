@@ -43,7 +43,7 @@ def airflow() -> Path:
     place = ROOT / "build" / f"airflow-{name}"
     if not (place / "complete").exists():
         shutil.rmtree(place, ignore_errors=True)
-        uv = [sys.executable, "-m", "uv", "--quiet"]
+        uv = [sys.executable, "-m", "uv", "--quiet", "--system-certs"]
         subprocess.run([*uv, "venv", "--python", sys.executable, place], check=True)
         subprocess.run([*uv, "pip", "install", "--python", place / "bin" / "python", *PINS], check=True)
         (place / "complete").touch()
