@@ -286,7 +286,7 @@ def _program(folder: Path, text: str) -> str:
     [
         (None, "/nowhere/python', which cannot be started"),
         ("echo no such version >&2; exit 127", "does not start: no such version"),
-        ('exec {own} -S "$@"', "without the package 'pyarrow'"),
+        ('exec {own} -S "$@"', "would run a Python without the package '"),  # whichever is asked for first
     ],
     ids=["none", "one that fails", "one without libraries"],
 )  # fmt: skip
