@@ -17,6 +17,7 @@ import pyarrow as pa
 from pipelines.errors import MARKER
 from pipelines.scoring import row_groups, text
 from pipelines.scoring.account import Account, ModelFailedHere, attempts
+from pipelines.scoring.allocator import keep_freed_memory
 from pipelines.scoring.refusals import uri
 from pipelines.scoring.rest import Lines
 from pipelines.scoring.units import Piece, Rows, Unit, UnitFolder, is_done, note, stopped
@@ -39,6 +40,7 @@ def scan(
     A model that fails is no matter of trying again: it is noted in the folder, and all tasks end.
     """
     pa.set_cpu_count(1)  # Spark runs one worker per core
+    keep_freed_memory()
     done: list[str] = []
     for number in (n for batch in batches for n in batch.column(0).to_pylist()):
         for unit in units[number]:

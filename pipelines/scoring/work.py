@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.csv_forms import LineForm
+from pipelines.scoring import writing
 from pipelines.scoring.account import Account, Task
 from pipelines.scoring.loaders import LoadedModel
 from pipelines.scoring.refusals import Verdicts, quarantined
@@ -82,6 +83,7 @@ class Work:
         self._after = Verdicts(task.after.names)
         self._totals = [Totals.empty(rules.aggregates) for rules in (task.before, task.after)]
         self._writers: dict[str, pq.ParquetWriter] = {}
+        self._constants: tuple[pa.Array, pa.Array] = (pa.nulls(0), pa.nulls(0))
         self.scored = self.refused = 0
 
     def __enter__(self) -> Self:
@@ -145,21 +147,25 @@ class Work:
         arrays = list(table.values())
         if rows < len(scored):
             arrays = [a.filter(pa.array(scored)) for a in arrays]
-        arrays += [
-            pa.repeat(pa.scalar(v, t), rows)
-            for v, t in zip(
-                (self.task.model_id, self.task.timestamp), self.task.predictions.types[-2:], strict=True
-            )
-        ]
-        fitted = [typed(a, t) for a, t in zip(arrays, self.task.predictions.types, strict=True)]
-        self._write(PREDICTIONS, pa.RecordBatch.from_arrays(fitted, schema=self.task.predictions))
+        fitted = [typed(a, t) for a, t in zip(arrays, self.task.predictions.types, strict=False)]
+        fitted += [a.slice(0, rows) for a in self._of_the_run(rows)]
+        self._write(PREDICTIONS, pa.RecordBatch.from_arrays(fitted, self.task.predictions.names))
         self.scored += rows
+
+    def _of_the_run(self, rows: int) -> tuple[pa.Array, pa.Array]:
+        """What is the same in all rows: the model, as a dictionary of one, and the logical time."""
+        if rows > len(self._constants[0]):
+            model, timestamp = self.task.predictions.types[-2:]
+            names = pa.array([self.task.model_id], model)
+            self._constants = (
+                pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), names),
+                pa.repeat(pa.scalar(self.task.timestamp, timestamp), rows),
+            )
+        return self._constants
 
     def _write(self, name: str, batch: pa.RecordBatch) -> None:
         if name not in self._writers:
-            self._writers[name] = pq.ParquetWriter(
-                self._folder / name, batch.schema, compression="snappy", store_schema=False
-            )
+            self._writers[name] = writing.writer(self._folder / name, batch)
         self._writers[name].write_batch(batch)
 
     def account(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.scoring.account import Account, Task, attempts
+from pipelines.scoring.allocator import keep_freed_memory
 from pipelines.scoring.loaders import LoadedModel
 
 ERROR, STATE = "__error", "__state"  # a model may well have an output called error
@@ -27,6 +28,7 @@ def run(
     array of as many rows: the outputs, ``__error`` (text or NULL) and ``__state`` (NULL but in the last row of
     the last batch).
     """
+    keep_freed_memory()
     account = Account(task, attempts())
     bits = [np.zeros(BITS, np.int64) for _ in task.critical]
     loaded: LoadedModel | None = None
