@@ -23,6 +23,7 @@ HASHES = 1024  # smallest hashes kept; standard error of the distinct estimate: 
 _SIGN_OFF = np.int64(2**63 - 1)
 _SPARE = np.uint64(16)  # bits of a hash that are dropped
 _RARE = np.uint64(2**44)  # one hash in sixteen is below
+_MANY = 8 * HASHES
 _GOLDEN, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 
 
@@ -66,6 +67,10 @@ def with_values(hashes: Hashes, values: npt.NDArray[Any]) -> Hashes:
     fresh = _scrambled(bits)
     if full:
         fresh = fresh[fresh < hashes[-1] << _SPARE]
+    elif len(fresh) > _MANY:  # of so many different ones, the wanted are most likely among the lowest few
+        low = smallest(hashes, fresh[fresh < np.uint64(4 * HASHES * 2**64 // len(fresh))] >> _SPARE)
+        if len(low) == HASHES:
+            return low
     return smallest(hashes, fresh >> _SPARE) if len(fresh) else hashes
 
 

@@ -72,7 +72,7 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
         "PYSPARK_PYTHON", sys.executable
     )  # else the first python3 on the PATH runs the workers
     builder = SparkSession.builder.appName(app_name)
-    for key, value in {**_local_defaults(), **(conf or {})}.items():
+    for key, value in {**_launched_defaults(), **_local_defaults(), **(conf or {})}.items():
         builder = builder.config(key, value)
     with _own_interrupts():
         if "SPARK_REMOTE" in os.environ:
@@ -115,6 +115,14 @@ def _own_interrupts() -> Iterator[None]:
     yield
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, before)
+
+
+def _launched_defaults() -> dict[str, str]:
+    """Settings for any session that this process alone uses, but for a server's."""
+    if "SPARK_REMOTE" in os.environ:
+        return {}
+    # Spark would note the line of code of each operation on a column, which takes ten calls of the JVM each time
+    return {"spark.python.sql.dataFrameDebugging.enabled": "false"}
 
 
 def _local_defaults() -> dict[str, str]:
