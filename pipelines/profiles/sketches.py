@@ -28,10 +28,14 @@ _GOLDEN, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 
 
 def ladder(floats: Floats, shift: int) -> Ladder:
-    """Values in ascending order as a ladder of as many rungs as it takes."""
+    """Values in ascending order as a ladder of at most 1024 rungs, with ``shift`` bits dropped or as few more as that
+    takes."""
     places = _ordered(floats) >> shift
-    starts = np.flatnonzero(np.diff(places, prepend=places[:1] - 1))
-    return places[starts], np.diff(starts, append=len(places)), shift
+    starts = _starts(places)
+    if (drop := _bits_to_drop(places[starts])) > 0:
+        places = places >> drop
+        starts = _starts(places)
+    return places[starts], np.diff(starts, append=len(places)), shift + drop
 
 
 def merged_ladder(a: Ladder, b: Ladder) -> Ladder:
@@ -40,10 +44,30 @@ def merged_ladder(a: Ladder, b: Ladder) -> Ladder:
     places = np.concatenate([a[0] >> (shift - a[2]), b[0] >> (shift - b[2])])
     order = np.argsort(places, kind="stable")
     places, tallies = places[order], np.concatenate([a[1], b[1]])[order]
-    while len(starts := np.flatnonzero(np.diff(places, prepend=places[:1] - 1))) > RUNGS:
-        places, tallies = places[starts] >> 1, np.add.reduceat(tallies, starts)
-        shift += 1
-    return (places[starts], np.add.reduceat(tallies, starts) if len(starts) else tallies, shift)
+    if not len(places):
+        return places, tallies, shift
+    drop = _bits_to_drop(places[_starts(places)])
+    starts = _starts(places := places >> drop)
+    return places[starts], np.add.reduceat(tallies, starts), shift + drop
+
+
+def _starts(places: Ints) -> Ints:
+    """Where a new rung begins."""
+    return np.flatnonzero(np.diff(places, prepend=places[:1] - 1))
+
+
+def _bits_to_drop(rungs: Ints) -> int:
+    """The fewest low bits without which ascending, different ``rungs`` are at most 1024.
+
+    Two neighbours become one where all bits in which they differ are dropped.
+    """
+    if len(rungs) <= RUNGS:
+        return 0
+    apart = (rungs[1:] ^ rungs[:-1]).view(np.uint64)
+    apart &= ~(apart >> np.uint64(1))  # the highest bit stays, and a double of it is not rounded up
+    lengths = np.bincount(np.frexp(apart.astype(np.float64))[1], minlength=65)
+    left = len(rungs) - np.cumsum(lengths)  # rungs where so many bits are dropped
+    return int(np.argmax(left <= RUNGS))
 
 
 def _ordered(floats: Floats) -> Ints:
