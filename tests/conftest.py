@@ -8,10 +8,13 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from pyspark.sql import SparkSession
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+settings.register_profile("laws", deadline=None)  # how long an example takes depends on what else the machine does
+settings.load_profile("laws")
 
 
 @pytest.fixture(autouse=True, scope="session")
