@@ -5,9 +5,11 @@ from pipelines.scoring.libraries import OWN, libraries
 from pipelines.scoring.outputs import output_columns
 from pipelines.scoring.rest import score_rest
 from pipelines.scoring.scan import scan as scan_units
+from pipelines.scoring.sharing import shares
 from pipelines.scoring.states import WorkerState, merge_states
 from pipelines.scoring.udf import Scorer
 
 __all__ = [
     "OWN", "Scorer", "Task", "WorkerState", "libraries", "merge_states", "output_columns", "scan_units", "score_rest",
+    "shares",
 ]  # fmt: skip
