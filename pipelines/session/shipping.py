@@ -50,8 +50,8 @@ def ship_code(spark: SparkSession) -> None:
 
 
 def ship_bytes(spark: SparkSession, content: bytes) -> Callable[[], bytes]:
-    """Bytes for workers, which call for them at most once. Each executor gets them once: as a broadcast; as a file,
-    where they are many and a broadcast would have to fit into the JVM's heap; or as an artifact of the Connect session."""
+    """Bytes for workers, which call for them at most once. Each executor gets them once: as an artifact of the Connect
+    session, else as a broadcast, or as a file where they are many: a broadcast has to fit into the JVM's heap."""
     if not is_remote(spark):
         if len(content) >= _MANY:
             return _ship_file(spark, content)
