@@ -129,6 +129,7 @@ WORKERS = tuple(
         "row_groups",
         "scan",
         "sharing",
+        "sums",
         "text",
         "trees",
         "units",
