@@ -17,6 +17,7 @@ from pipelines import (
     binding,
     exports,
     failures,
+    footprint,
     gates,
     incremental,
     one_pass,
@@ -248,6 +249,7 @@ def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Wor
         attempt.facts["inputs"]["config_digest"] = config.digest()
         attempt.identify(_run_id(config, model, table))
     with attempt.stage("plan"):
+        footprint.fits(attempt, model, spark)
         previous = references.previous(config, place.root)
         reference = references.reference(config, model, previous, attempt.warn)
         suites = gates.plan_suites(config, model, table, spark)
@@ -300,6 +302,7 @@ def _score(attempt: Attempt, plan: _Plan, staging: publish.Staging, base: Any) -
         gates.facts(attempt, plan.table, measured.state.profile)
         findings = gates.drift(attempt, plan.reference, plan.previous, measured.state.profile)
         outcome.metrics(attempt, plan.model, measured, plan.reference, findings, staging, the_pass)
+        footprint.peaks(attempt, plan.spark, measured.state)
         gates.blocked(attempt)
     with attempt.stage("publish"):
         decided = outcome.decide(attempt, staging.slot, measured)

@@ -152,13 +152,15 @@ class Scoring(_Section):
     ``engine``: ``scan`` lets workers read plain Parquet for themselves, ``udf`` lets Spark read and write,
     ``auto`` scans where it can. ``batch_timeout``: seconds that one call of the model may take, 0 for no limit.
     ``compile``: ``auto`` uses a faster form of the model whose labels are the same, and whose other numbers differ
-    by at most ``compile_tolerance`` (relative above 1), on a sample.
+    by at most ``compile_tolerance`` (relative above 1), on a sample. ``check_memory``: refuse a run that
+    clearly does not fit into memory.
     """
 
     engine: Literal["auto", "udf", "scan"] = "auto"
     batch_timeout: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 600.0
     compile: Literal["auto", "off"] = "auto"
     compile_tolerance: Distance = 1e-6
+    check_memory: bool = True
 
 
 class Sink(_Section):
@@ -203,7 +205,8 @@ class Config(_Section):
         elsewhere = dict.fromkeys(("sink", "tracking_uri", "notify", "retrain", "observability"), True)
         of_model = {"uri", "digest", "environment", "archive"}
         body = self.model_dump(
-            mode="json", exclude={**elsewhere, "model": of_model, "quality": {"sensitive"}}
+            mode="json",
+            exclude={**elsewhere, "model": of_model, "quality": {"sensitive"}, "scoring": {"check_memory"}},
         )
         for kind in ("input", "output"):
             path = body["quality"][kind]

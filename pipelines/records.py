@@ -234,7 +234,8 @@ class RunRecord:
     ``seconds`` holds wall seconds by stage (and ``total``); ``core_seconds`` what Spark's
     tasks occupied of cores, and the processor time of the driver's Python; ``core_seconds_by`` the same by
     stage, as far as known. ``predictions`` has the figures of each predicted column, ``drift["distances"]``
-    those of each judged one (both from :mod:`pipelines.run_figures`). ``notified`` says what became of each
+    those of each judged one (both from :mod:`pipelines.run_figures`). ``memory`` has what the run was expected to
+    need, what there was, and the peaks, in MB (see :mod:`pipelines.memory`). ``notified`` says what became of each
     alert, ``event`` is the wish to train again, where there is one. ``quality`` is how good the predictions
     were, once labels have come.
     """
@@ -257,6 +258,7 @@ class RunRecord:
     core_seconds_by: Mapping[str, float] = field(default_factory=dict)
     predictions: Mapping[str, Any] = field(default_factory=dict)
     peak_worker_rss_mb: float | None = None
+    memory: Mapping[str, Any] = field(default_factory=dict)
     spark: Mapping[str, Any] = field(default_factory=dict)
     paths: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+import pickle
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +32,7 @@ from pipelines.publish import Staging
 from pipelines.records import ResolvedModel
 from pipelines.rules import RowRule
 from pipelines.scan_input import Unsuitable
-from pipelines.scoring import units
+from pipelines.scoring import sums, units
 from pipelines.scoring.units import Unit
 from pipelines.scoring.work import PREDICTIONS, QUARANTINE, Rules, ScanTask
 from pipelines.screening import Screen
@@ -80,18 +81,20 @@ class ScanPass:
         payload = session.ship_bytes(self.spark, self.payload)
         self._scan(task, [u for u in self.parts if u.id not in done], payload, staging)
         if task.text:
-            ids = [u.id for u in self.parts]
-            self.rest = scan_rest.score(self.table, self.screen, task, ids, payload)
+            rest = [u.id for u in self.parts if units.rows_of(folder, u.id).rest]
+            self.rest = scan_rest.score(self.table, self.screen, task, rest, payload)
             _raise_noted(folder)
 
     def _scan(self, task: ScanTask, todo: Sequence[Unit], payload: Any, staging: Staging) -> None:
         if not todo:
             return
         planned = units.tasks(todo, session.parallelism(self.spark))
-        scored = functools.partial(scoring.scan_units, task, planned, payload)
-        frame = self.spark.range(0, len(planned), 1, len(planned)).mapInArrow(scored, "unit string")
-        with Watch(_folder(staging), self.parts, self.limit) as watch:
-            frame.collect()
+        scored = functools.partial(scoring.scan_units, task, payload)
+        with (
+            session.one_each(self.spark, [pickle.dumps(u) for u in planned]) as frame,
+            Watch(_folder(staging), self.parts, self.limit) as watch,
+        ):
+            frame.mapInArrow(scored, "unit string").collect()
         _raise_noted(_folder(staging))
         if watch.hopeless:
             self._stage("quarantine", staging)
@@ -99,24 +102,28 @@ class ScanPass:
 
     def measured(self, staging: Staging) -> Measured:
         """What all units together counted."""
-        rules = (self.task.before, self.task.after)
-        totals = [Totals.empty(r.aggregates) for r in rules]
-        accounts = [units.account_of(_folder(staging), unit) for unit in self._units]
-        after = [0] * len(self.screen.after)
-        for account in accounts:
-            after = [a + b for a, b in zip(after, account["after"], strict=True)]
-            for total, state in zip(totals, account["totals"], strict=True):
-                total.merge(state)
-        state = scoring.merge_states(scoring.WorkerState.from_bytes(a["state"].encode()) for a in accounts)
+        task = replace(self.task, folder=str(_folder(staging)))
+        total = sums.added(task, self._accounts(task))
+        state = total.state
         before = state.counts[0] if state.counts else [0] * len(self.screen.before)
         return Measured(
-            read=scan_rest.lines(self.table, accounts) if self.task.text else state.rows,
+            read=scan_rest.lines(self.table, total) if task.text else state.rows,
             state=state,
             input_counts=dict(zip([r.name for r in self.screen.before], before, strict=True)),
-            output_counts=dict(zip([r.name for r in self.screen.after], after, strict=True)),
-            input_aggregates=_named(self.input_plan, totals[0]),
-            output_aggregates=_named(self.output_plan, totals[1]),
+            output_counts=dict(zip([r.name for r in self.screen.after], total.after, strict=True)),
+            input_aggregates=_named(self.input_plan, total.totals[0]),
+            output_aggregates=_named(self.output_plan, total.totals[1]),
         )
+
+    def _accounts(self, task: ScanTask) -> Iterator[dict[str, Any]]:
+        """Of each group of units; where there are several, workers add them up: the driver's part stays small."""
+        groups = sums.groups(self._units)
+        if len(groups) <= 1:
+            return (sums.of_units(task, group) for group in groups)
+        added = functools.partial(scoring.add_units, task)
+        with session.one_each(self.spark, [json.dumps(g).encode() for g in groups]) as frame:
+            rows = frame.mapInArrow(added, "number bigint, account string").collect()
+        return (json.loads(row["account"]) for row in sorted(rows, key=lambda r: r["number"]))
 
     def collect(self, staging: Staging) -> dict[str, int]:
         """Take the units' files as staged tables; rows by table, as their footers count them."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import uuid
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pipelines.errors import InvariantBroken
 from pipelines.records import InputFile
 from pipelines.scoring import units
 from pipelines.scoring.refusals import uri
+from pipelines.scoring.sums import Sum
 from pipelines.scoring.text import PACKED
 from pipelines.scoring.work import ScanTask
 from pipelines.screening import Screen
@@ -22,15 +22,19 @@ from pipelines.source import SourceTable
 
 
 def score(
-    table: SourceTable, screen: Screen, task: ScanTask, done: Sequence[str], payload: Any
+    table: SourceTable, screen: Screen, task: ScanTask, left: Sequence[str], payload: Any
 ) -> tuple[str, ...]:
-    """One Spark job, if any of the units ``done`` has left lines; the units it makes."""
+    """One Spark job, if units have left lines; the units it makes.
+
+    Args:
+        left: the units that have.
+    """
     folder = Path(task.folder)
     for old in folder.glob("rest-*"):  # of an attempt that died here
         shutil.rmtree(old)
     kept = {
         folder / unit / name: path
-        for unit in done
+        for unit in left
         for path, name in units.account_of(folder, unit)["rest"].items()
     }
     if not kept or table.load_lines is None:
@@ -43,18 +47,14 @@ def score(
     return tuple(row["unit"] for row in frame.mapInArrow(scored, "unit string").collect())
 
 
-def lines(table: SourceTable, accounts: Sequence[Mapping[str, Any]]) -> int:
+def lines(table: SourceTable, total: Sum) -> int:
     """How many lines the units have counted.
 
     Raises:
         InvariantBroken: what they read does not add up to the files.
     """
-    spans = defaultdict(list)
-    for account in accounts:
-        for path, span in account.get("spans", {}).items():
-            spans[path].append(tuple(span))
     for file in table.files:
-        found = sorted(spans[file.path])
+        found = sorted(tuple(span) for span in total.spans.get(file.path, ()))
         ends = [0, *(stop for _, stop in found)]
         begins = [*(start for start, _ in found), file.size]
         if file.size and begins != ends and not file.path.endswith(PACKED):
@@ -63,4 +63,4 @@ def lines(table: SourceTable, accounts: Sequence[Mapping[str, Any]]) -> int:
                 f"its {file.size} bytes once.",
                 hint="Nothing was published. Did the file change while it was read? Run again.",
             )
-    return sum(account.get("lines", 0) for account in accounts)
+    return total.lines

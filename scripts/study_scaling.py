@@ -13,9 +13,9 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ import yaml
 from pipelines import part_pass, publish, source
 from pipelines.parquet_files import check
 from pipelines.records import InputFile
-from pipelines.scoring import merge_states, units
-from pipelines.scoring.states import WorkerState
+from pipelines.scoring import sums, units
+from pipelines.scoring.units import ACCOUNT
+from pipelines.scoring.work import ScanTask
 from scripts.bench import cold, inputs
 from scripts.bench.cases import DAY, Case
 from scripts.study_drift import DOCS, page
@@ -38,6 +39,8 @@ TEMPLATE = Path("scripts/templates/scaling.md.j2")
 COUNTS = (1_000, 10_000, 100_000)
 CORES = (1, 10, 100, 1_000, 10_000)
 _ORIGINALS = 100  # files that are there; the others are links, of which a file may have 65,000
+_CPU = "cpu"  # of all steps together
+_GROUPS = 4  # groups of units that are really added up
 _SMALL = 10_000  # tasks that Spark is given at most: what it takes for one does not grow with them
 
 
@@ -52,8 +55,8 @@ def main(rows: int, rounds: int, most: int, out: Path) -> None:
     case = Case(rows=rows)
     inputs.prepare(case)
     cluster = on_cluster(case, rounds)
-    account = _account_of_a_run(case)
-    driver = [driver_share(n, account) for n in COUNTS if n <= most]
+    sample = _unit_of_a_run(case)
+    driver = [driver_share(n, sample) for n in COUNTS if n <= most]
     scheduling = [_scheduled(n) for n in COUNTS if n <= min(most, _SMALL)]
     figures = {"machine": inputs.machine(case.cores), "rows": rows, "cluster": cluster, "driver": driver,
                "scheduling": scheduling}  # fmt: skip
@@ -97,29 +100,38 @@ def _submitted(case: Case, url: str, cores: int) -> dict[str, float]:
     return {"score": seconds["score"], "total": seconds["total"]}
 
 
-def _account_of_a_run(case: Case) -> str:
-    """The account of a real unit: what one like it costs the driver to read and to add."""
+@dataclass(frozen=True)
+class Sample:
+    """A real unit: what it was part of, and its account."""
+
+    task: ScanTask
+    account: str
+
+
+def _unit_of_a_run(case: Case) -> Sample:
+    """What a unit like it costs to read and to add up."""
     from pipelines.session import session
     from scripts.bench.contenders import scoreline
 
-    kept: list[str] = []
-    read = units.account_of
+    kept: list[Sample] = []
+    add = sums.of_units
 
-    def keep(root: Path, unit: str) -> dict[str, Any]:
-        kept.append((root / unit / units.ACCOUNT).read_text())
-        return read(root, unit)
+    def keep(task: ScanTask, units: Sequence[str]) -> dict[str, Any]:
+        kept.append(Sample(task, (Path(task.folder) / units[0] / ACCOUNT).read_text()))
+        return add(task, units)
 
-    units.account_of = keep
+    sums.of_units = keep
     try:
         spark = session("scoreline-scaling", {"spark.master": f"local[{case.cores}]"})
-        scoreline(replace(case, rows=case.rows), spark)
+        scoreline(case, spark)
     finally:
-        units.account_of = read
+        sums.of_units = add
     return kept[0]
 
 
-def driver_share(count: int, account: str) -> dict[str, Any]:
-    """Seconds of the driver for ``count`` files, and for as many units."""
+def driver_share(count: int, sample: Sample) -> dict[str, Any]:
+    """Seconds of the driver for ``count`` files, and for as many units; and of one core of the workers that add up what
+    the units have counted, from a few groups of them."""
     _say(f"{count:,} files")
     root = HOME / "files"
     shutil.rmtree(root, ignore_errors=True)
@@ -138,10 +150,15 @@ def driver_share(count: int, account: str) -> dict[str, Any]:
     place = publish.slot(str(root / "out"), "scaling", DAY)
     staging = publish.open_staging(place, "r1")
     committed = Path(str(staging.units))
-    _commit(committed, planned, account, Path(files[0].path))
+    _commit(committed, planned, sample.account, Path(files[0].path))
+    task = replace(sample.task, folder=str(committed))
+    groups = sums.groups([u.id for u in planned])
+    few = groups[:_GROUPS]
+    before = time.process_time()
+    added = [json.dumps(sums.of_units(task, group)) for group in few]
+    workers = (time.process_time() - before) * count / sum(map(len, few))
     with _timed(seconds, "accounts"):
-        read = (units.account_of(committed, u.id) for u in planned)
-        merge_states(WorkerState.from_bytes(a["state"].encode()) for a in read)
+        sums.added(task, (json.loads(added[i % len(added)]) for i in range(len(groups))))
     with _timed(seconds, "collect"):
         made = [committed / u.id / "predictions.parquet" for u in planned]
         publish.collect_table(staging, "predictions", made, footers.schema)
@@ -149,9 +166,12 @@ def driver_share(count: int, account: str) -> dict[str, Any]:
         publish.write_table(staging, table, pa.table({"x": [1]}))
     with _timed(seconds, "promote"):
         publish.promote(staging, None, {})
+    cpu = round(seconds.pop(_CPU), 3)
     shutil.rmtree(root)
-    _say(json.dumps(seconds))
-    return {"count": count, "seconds": seconds, "total": round(sum(seconds.values()), 3)}
+    total = round(sum(seconds.values()), 3)
+    found = {"count": count, "seconds": seconds, "total": total, "cpu": cpu, "workers": round(workers, 1)}
+    _say(json.dumps(found))
+    return found
 
 
 def _small_files(folder: Path, count: int) -> Path:
@@ -167,11 +187,15 @@ def _small_files(folder: Path, count: int) -> Path:
 
 
 def _commit(root: Path, planned: tuple[units.Unit, ...], account: str, file: Path) -> None:
-    """Units as workers leave them."""
+    """Units as workers leave them, but for the space that they take: their files are links."""
+    originals = [root / f".{i}" for i in range(_ORIGINALS)]
+    root.mkdir(parents=True)
+    for original in originals:
+        original.write_text(account)
     for number, unit in enumerate(planned):
         folder = root / unit.id
-        folder.mkdir(parents=True)
-        (folder / units.ACCOUNT).write_text(account)
+        folder.mkdir()
+        os.link(originals[number % _ORIGINALS], folder / ACCOUNT)
         (folder / units.ROWS).write_text('{"scored": 10, "quarantined": 0}')
         os.link(file.parent / f"part-{number % _ORIGINALS:06d}.parquet", folder / "predictions.parquet")
 
@@ -221,9 +245,11 @@ def predicted(terms: Mapping[str, float], rows: int, files: int, cores: int) -> 
 
 @contextmanager
 def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     yield
     seconds[name] = round(time.perf_counter() - start, 3)
+    seconds[_CPU] = seconds.get(_CPU, 0.0) + time.process_time() - cpu
+    _say(f"  {name}: {seconds[name]} s, of which the processor worked {time.process_time() - cpu:.3f} s")
 
 
 def _say(text: str) -> None:

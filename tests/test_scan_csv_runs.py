@@ -19,7 +19,8 @@ from pipelines import run_batch, scan_input, scan_rest, unit_watch
 from pipelines.config import Config
 from pipelines.errors import ConfigInvalid, InvariantBroken
 from pipelines.records import InputFile
-from pipelines.scoring import units
+from pipelines.scoring import WorkerState, units
+from pipelines.scoring.sums import Sum
 from tests.batch_factory import DAY, save_model, settings, suite
 
 HEADER = b"id,a,b,s\n"
@@ -248,16 +249,16 @@ def test_a_run_is_given_up_once_even_the_most_rows_possible_cannot_save_it(tmp_p
 
 def test_a_file_that_was_not_read_as_a_whole_publishes_nothing() -> None:
     table: Any = type("Table", (), {"files": (InputFile("a.csv", 100, 0), InputFile("b.csv.gz", 9, 0))})()
-    whole = [
-        {"spans": {"a.csv": (60, 100)}, "lines": 4},
-        {"spans": {"a.csv": (0, 60), "b.csv.gz": (0, 50)}, "lines": 6},
-    ]
-    assert scan_rest.lines(table, whole) == 10
-    for broken in ((0, 59), (0, 61), (1, 60)):
+
+    def read(**spans: list[list[int]]) -> Sum:
+        return Sum(WorkerState(), [], [], 10, {f"{name}.csv": found for name, found in spans.items()})
+
+    assert scan_rest.lines(table, read(a=[[60, 100], [0, 60]])) == 10
+    for broken in ([0, 59], [0, 61], [1, 60]):
         with pytest.raises(InvariantBroken, match=r"a\.csv: the parts that were read begin at"):
-            scan_rest.lines(table, [whole[0], {"spans": {"a.csv": broken}, "lines": 6}])
+            scan_rest.lines(table, read(a=[[60, 100], broken]))
     with pytest.raises(InvariantBroken, match="its 100 bytes once"):
-        scan_rest.lines(table, [])
+        scan_rest.lines(table, read())
 
 
 def test_a_big_text_without_line_feeds_is_spark_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

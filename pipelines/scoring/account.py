@@ -98,7 +98,12 @@ class Account:
         loads = ((me, time.perf_counter() - start),) if fresh else ()
         classes = () if model.classes is None else tuple(str(c) for c in model.classes)
         self.state = replace(
-            self.state, loads=loads, workers=(me,), classes=classes, forms=(json.dumps(model.form),)
+            self.state,
+            loads=loads,
+            workers=(me,),
+            classes=classes,
+            forms=(json.dumps(model.form),),
+            shared_mb=model.shared / 2**20,
         )
         return model
 

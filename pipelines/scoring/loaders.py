@@ -22,7 +22,7 @@ from typing import Any
 
 from pipelines.profiles import ColumnSpec
 from pipelines.records import ModelColumn
-from pipelines.scoring import compiled, environment
+from pipelines.scoring import compiled, environment, sharing
 
 Predict = Callable[[Any], Any]
 _CACHED_MODELS = 2  # the model of this run and, in a session that lives long, the one before it
@@ -34,7 +34,8 @@ class ModelSpec:
     """What a worker needs to know to load a model: small, picklable, without the bytes.
 
     ``flavor_options``: the flavor's section of the MLmodel file. ``trusted_types``: classes that a skops file
-    may hold beside those skops itself trusts. ``environment``: versions that the worker must have.
+    may hold beside those skops itself trusts. ``environment``: versions that the worker must have. ``shared``: workers
+    of one executor hold it in memory together.
     """
 
     digest: str
@@ -45,17 +46,20 @@ class ModelSpec:
     trusted_types: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     compile_tolerance: float | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True)
 class LoadedModel:
     """``predict`` takes a DataFrame of n rows; ``classes`` are the labels of a classifier, or None; ``form``: the
-    verdict on another form of ``estimator``, the library's own object."""
+    verdict on another form of ``estimator``, the library's own object; ``shared``: bytes of it in memory that this
+    executor's workers hold together."""
 
     predict: Predict
     classes: Any = None
     estimator: Any = None
     form: Mapping[str, Any] = field(default_factory=lambda: {"form": None, "reason": "off"})
+    shared: int = 0
 
 
 def load(
@@ -81,13 +85,7 @@ def load(
     if key in _cache:
         _cache.move_to_end(key)
         return _cache[key], False
-    data = payload()
-    found = hashlib.sha256(data).hexdigest()
-    if found != spec.payload_digest:
-        raise ValueError(
-            f"model bytes have sha256 {found}, expected {spec.payload_digest}: refusing to load them"
-        )
-    model = _of_folder(_unpack(data), spec)
+    model = _of_shared(spec, payload) if spec.shared else _of_folder(_arrived(spec, payload), spec)
     if spec.compile_tolerance is not None:
         model = _in_its_fastest_form(model, spec.method, inputs, specs, spec.compile_tolerance)
     _cache[key] = model
@@ -105,6 +103,27 @@ def _in_its_fastest_form(
 ) -> LoadedModel:
     predict, verdict = compiled.choose(model.estimator, model.predict, method, inputs, specs, tolerance)
     return replace(model, predict=predict, form=verdict, estimator=None)
+
+
+def _of_shared(spec: ModelSpec, payload: Callable[[], bytes]) -> LoadedModel:
+    """The bytes are asked for by the first worker of an executor alone."""
+    name = repr((spec.payload_digest, sorted(spec.flavor_options.items()), sorted(spec.trusted_types)))
+    form = spec.flavor_options.get("serialization_format", "cloudpickle")
+    held = sharing.shared(
+        name, lambda: _of_folder(_arrived(spec, payload), spec).estimator, by_value=form == "cloudpickle"
+    )
+    return replace(_of_object(held.model, spec), shared=held.bytes)
+
+
+def _arrived(spec: ModelSpec, payload: Callable[[], bytes]) -> Path:
+    """The model folder of bytes that have been verified, and are let go."""
+    data = payload()
+    found = hashlib.sha256(data).hexdigest()
+    if found != spec.payload_digest:
+        raise ValueError(
+            f"model bytes have sha256 {found}, expected {spec.payload_digest}: refusing to load them"
+        )
+    return _unpack(data)
 
 
 def _unpack(data: bytes) -> Path:

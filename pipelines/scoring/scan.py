@@ -7,10 +7,10 @@ screened, scored, measured and written batch by batch, so that memory does not g
 from __future__ import annotations
 
 import json
+import pickle
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -33,17 +33,18 @@ class Unreadable(Exception):
 
 
 def scan(
-    task: ScanTask, units: Sequence[Sequence[Unit]], payload: Callable[[], bytes], batches: Iterator[Any]
+    task: ScanTask, payload: Callable[[], bytes], batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """Score the units of one Spark task; ``batches`` name the task by its number. Yields the ids of the units.
+    """Score the units of one Spark task, which ``batches`` hold as pickled lists. Yields the ids of the units.
 
     A model that fails is no matter of trying again: it is noted in the folder, and all tasks end.
     """
     pa.set_cpu_count(1)  # Spark runs one worker per core
     keep_freed_memory()
     done: list[str] = []
-    for number in (n for batch in batches for n in batch.column(0).to_pylist()):
-        for unit in units[number]:
+    for planned in (p for batch in batches for p in batch.column("units").to_pylist()):
+        units: Sequence[Unit] = pickle.loads(planned)
+        for unit in units:
             if stopped(task.folder):
                 break
             try:

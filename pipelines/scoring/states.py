@@ -46,6 +46,7 @@ class WorkerState:
     ``counts[j][i]``: rows in which bit i of mask j is set. Seconds are wall seconds inside the worker.
     ``call_rows`` and ``call_micros`` (wall microseconds) are of the calls of the model that have answered,
     ``failed_calls`` counts those that raised.
+    ``peak_rss_mb`` is the largest of a worker, ``shared_mb`` what of the model's it shares with others.
     ``forms``: the verdicts on faster forms of the model, as JSON; one where all workers agree.
     """
 
@@ -63,6 +64,7 @@ class WorkerState:
     cpu_seconds: float = 0.0
     predict_seconds: float = 0.0
     peak_rss_mb: float = 0.0
+    shared_mb: float = 0.0
     classes: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
     profile: TableProfile | None = field(default=None, repr=False)
@@ -105,6 +107,7 @@ def merge_states(states: Iterable[WorkerState]) -> WorkerState:
             cpu_seconds=total.cpu_seconds + s.cpu_seconds,
             predict_seconds=total.predict_seconds + s.predict_seconds,
             peak_rss_mb=max(total.peak_rss_mb, s.peak_rss_mb),
+            shared_mb=max(total.shared_mb, s.shared_mb),
             classes=s.classes or total.classes,
             forms=tuple(sorted({*total.forms, *s.forms})),
             profile=profile or total.profile,

@@ -18,6 +18,7 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType, _
 
 from pipelines.profiles import ColumnSpec
 from pipelines.records import ModelColumn, ResolvedModel
+from pipelines.scoring import sharing
 from pipelines.scoring.account import Task
 from pipelines.scoring.loaders import ModelSpec
 from pipelines.scoring.worker import ERROR, STATE, run
@@ -101,4 +102,5 @@ class Scorer:
             trusted_types=self.trusted_types,
             environment=dict(self.environment),
             compile_tolerance=self.compile_tolerance,
+            shared=sharing.shares(self.model.flavor, self.model.flavor_options, self.model.payload),
         )

@@ -115,7 +115,7 @@ def _unit(groups: Sequence[Any]) -> Unit:
         mine = list(members)
         numbers = tuple(g.number for g in mine)
         pieces.append(Piece(path, numbers, sum(g.rows for g in mine), sum(g.bytes for g in mine)))
-    text = json.dumps([asdict(p) for p in pieces])
+    text = json.dumps([vars(p) for p in pieces])  # asdict copies all that is in them
     return Unit(hashlib.sha256(text.encode()).hexdigest()[:20], tuple(pieces))
 
 

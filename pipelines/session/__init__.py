@@ -32,11 +32,14 @@ from pipelines.session.platform import (
     shares_folder,
     task_seconds,
 )
+from pipelines.session.resources import jvm_peak, place
+from pipelines.session.rows import one_each
 from pipelines.session.shipping import code_digest, ship_bytes, ship_code
 
 __all__ = [
-    "RUN_SETTINGS", "await_server", "code_digest", "described", "hold", "is_remote", "parallelism", "release",
-    "session", "settings", "shares_folder", "ship_bytes", "ship_code", "stop_jobs", "task_seconds",
+    "RUN_SETTINGS", "await_server", "code_digest", "described", "hold", "is_remote", "jvm_peak", "one_each",
+    "parallelism", "place", "release", "session", "settings", "shares_folder", "ship_bytes", "ship_code", "stop_jobs",
+    "task_seconds",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)

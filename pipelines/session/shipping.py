@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import hashlib
 import io
 import shutil
@@ -22,6 +23,7 @@ from pyspark.sql import SparkSession
 
 from pipelines.session.platform import is_remote
 
+_MANY = 64 << 20  # bytes
 _SHIPPING = threading.Lock()
 _uploaded: set[tuple[str, str]] = set()  # artifacts, by the Connect session that has them
 
@@ -48,20 +50,44 @@ def ship_code(spark: SparkSession) -> None:
 
 
 def ship_bytes(spark: SparkSession, content: bytes) -> Callable[[], bytes]:
-    """Bytes for workers, which call for them at most once: a broadcast, or an artifact of the Connect session, reaches
-    each executor once."""
+    """Bytes for workers, which call for them at most once. Each executor gets them once: as an artifact of the Connect
+    session, else as a broadcast, or as a file where they are many: a broadcast has to fit into the JVM's heap."""
     if not is_remote(spark):
+        if len(content) >= _MANY:
+            return _ship_file(spark, content)
         broadcast = spark.sparkContext.broadcast(content)
-        return lambda: broadcast.value
-    name = f"scoreline-{hashlib.sha256(content).hexdigest()}.bin"
+
+        def take() -> bytes:
+            value = broadcast.value
+            vars(broadcast).pop("_value", None)  # a worker would keep the bytes beside the model for life
+            return value
+
+        return take
+    name = _name_of(content)
     _upload(spark, name, content)
+    return functools.partial(_read, name)
 
-    def read() -> bytes:
-        from pyspark import SparkFiles
 
-        return Path(SparkFiles.get(name)).read_bytes()
+def _ship_file(spark: SparkSession, content: bytes) -> Callable[[], bytes]:
+    name, context = _name_of(content), spark.sparkContext
+    with _SHIPPING:
+        if not any(str(path).endswith(f"/{name}") for path in context.listFiles):
+            folder = Path(tempfile.mkdtemp(prefix="scoreline-model-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)  # until then executors may fetch it
+            (folder / name).write_bytes(content)
+            context.addFile(str(folder / name))
+    return functools.partial(_read, name)
 
-    return read
+
+def _name_of(content: bytes) -> str:
+    return f"scoreline-{hashlib.sha256(content).hexdigest()}.bin"
+
+
+def _read(name: str) -> bytes:
+    """In a worker: the file that was sent under this name."""
+    from pyspark import SparkFiles
+
+    return Path(SparkFiles.get(name)).read_bytes()
 
 
 def _upload(spark: Any, name: str, content: bytes, *, pyfile: bool = False) -> None:
