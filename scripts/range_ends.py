@@ -54,7 +54,7 @@ def main(end: str) -> None:
 
 def environment(end: str) -> Path:
     """The interpreter of an environment with all extras that tests need, at one end of the ranges."""
-    parts = [sys.version, (ROOT / "setup.cfg").read_text("utf-8")]
+    parts = [sys.version, *((ROOT / n).read_text("utf-8") for n in ("setup.cfg", "requirements-java.lock"))]
     parts += [datetime.now(UTC).date().isoformat()] if end == "newest" else []
     place = ROOT / "build" / f"{end}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:12]}"
     python = place / "bin" / "python"
@@ -63,17 +63,9 @@ def environment(end: str) -> Path:
             shutil.rmtree(old)
         _uv("venv", "--python", sys.executable, str(place))
         extras = [word for extra in EXTRAS for word in ("--extra", extra)]
-        _uv(
-            "pip",
-            "install",
-            "--python",
-            str(python),
-            "--resolution",
-            RESOLUTION[end],
-            "-r",
-            "setup.cfg",
-            *extras,
-        )
+        install = ("pip", "install", "--python", str(python))
+        _uv(*install, "--resolution", RESOLUTION[end], "-r", "setup.cfg", *extras)
+        _uv(*install, "-r", "requirements-java.lock")  # as `make` does, for a machine without a Java
         (place / "complete").touch()
     return python
 
