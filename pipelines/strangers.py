@@ -9,6 +9,7 @@ _SAID = re.compile(
     r"(?:error code (?P<code>\d+) != 200|in a valid JSON format)\. Response body: '\s*(?P<body>.*)", re.DOTALL
 )
 _OTHER_JSON = re.compile(r"INTERNAL_ERROR: Response: (?P<body>\{.*)", re.DOTALL)
+_PLACE = re.compile(r"ConnectionPool\(host='([^']+)', port=(\d+)\)")
 _NOT_HTTP = ("BadStatusLine", "RemoteDisconnected", "Connection aborted", "WRONG_VERSION_NUMBER")
 _NOBODY = ("Connection refused", "Errno 111", "Errno 61")
 _HINT = (
@@ -29,6 +30,9 @@ def told(address: str, text: str) -> tuple[str, str] | None:
         return f"{address} answers{code}, but not as MLflow does: {_quoted(match['body'])}", _HINT
     if match := _OTHER_JSON.search(text):
         return f"{address} answers, but not as MLflow does: {_quoted(match['body'])}", _HINT
+    there = _PLACE.search(text)
+    if there is None or f"{there[1]}:{there[2]}" not in address:  # a store of artifacts, for example
+        return None
     if any(sign in text for sign in _NOT_HTTP):
         return f"what listens at {address} does not speak HTTP, as MLflow does", _HINT
     if any(sign in text for sign in _NOBODY):
