@@ -130,7 +130,7 @@ def test_resolving_leaves_mlflow_pointed_where_it_was(shelf, monkeypatch, variab
 def test_a_registry_of_its_own_goes_before_the_tracking_uri(shelf, monkeypatch):
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://127.0.0.1:1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(ModelUnavailable, match="nothing listens at http://127.0.0.1:1 "):
+    with pytest.raises(ModelUnavailable, match=r"nothing listens at http://127\.0\.0\.1:1 "):
         shelf.resolve("models:/demo/1")
 
 
