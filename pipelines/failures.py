@@ -86,7 +86,7 @@ def _of_spark(text: str) -> ScorelineError:
     if match := _MODEL.search(text):
         return of_model(json.loads(match[1]))
     first = _cause(text)
-    if set_up := _of_python(text) or _of_network(text):
+    if set_up := _of_python(text) or _of_network(text) or _of_master(text):
         return set_up
     if any(sign in text for sign in _NO_ROOM):
         return SinkUnwritable(
@@ -159,6 +159,17 @@ def _of_network(text: str) -> ScorelineError | None:
     return ConfigInvalid(
         f"{named} found its port in use by another program.",
         hint=f"Leave {setting} out, so that a free one is taken, give another one, or raise spark.port.maxRetries.",
+    )
+
+
+def _of_master(text: str) -> ScorelineError | None:
+    """A session that nobody has given a master: Spark 4.1's ``spark-submit --remote`` hands none to Python."""
+    if "[MASTER_URL_NOT_SET]" not in text:
+        return None
+    return ConfigInvalid(
+        "Spark was started without a master; spark-submit --remote gives a Python application none.",
+        hint="Give spark-submit a --master. For a Spark Connect server set SPARK_REMOTE=sc://HOST:15002 and start the "
+        "job without spark-submit: python -m jobs.run_batch …",
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from pipelines import model_files, near
+from pipelines import model_files, near, strangers
 from pipelines.config import Model
 from pipelines.errors import ConfigInvalid, ModelUnavailable
 from pipelines.records import ResolvedModel
@@ -190,9 +190,11 @@ def _ask(uri: str, question: Any, tracking_uri: str, scratch: Path | None = None
             raise ModelUnavailable(
                 f"model.uri: cannot get {uri!r} from the registry: {instead}.", hint=_HINT
             ) from None
-        first = (str(error).splitlines() or [""])[0][:300]
+        first = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
+        asked = redact(os.environ.get("MLFLOW_REGISTRY_URI") or tracking_uri, ())
+        found, hint = strangers.told(asked, str(error)) or (first, _HINT)
         raise ModelUnavailable(
-            f"model.uri: cannot get {uri!r} from the registry: {type(error).__name__}: {first}", hint=_HINT
+            f"model.uri: cannot get {uri!r} from the registry: {found}", hint=hint
         ) from error
 
 

@@ -2,8 +2,9 @@
 
     python -m scripts.range_ends lowest | newest
 
-The part is what calls the libraries most: whole runs, all flavors, the registry, workers, Parquet and tracking.
-Environments are resolved by uv and kept below ``build/`` until ``setup.cfg`` changes; newest is resolved anew each day.
+The part is what calls the libraries most: whole runs by both engines with suites, pages and exports, all flavors, the
+registry, workers, Parquet and tracking. Environments are resolved by uv and kept below ``build/`` until ``setup.cfg``
+changes; newest is resolved anew each day. An environment that cannot be made is a failure, never a part left out.
 """
 
 from __future__ import annotations
@@ -18,10 +19,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESOLUTION = {"lowest": "lowest-direct", "newest": "highest"}
+EXTRAS = ("models", "openlineage", "opentelemetry", "prometheus", "test")
 TESTS = (
     "tests/test_batch.py",
+    "tests/test_expectations.py",
     "tests/test_flavors.py",
+    "tests/test_observability.py",
     "tests/test_registry.py",
+    "tests/test_report.py",
+    "tests/test_scan.py::test_both_engines_publish_the_same_rows",
+    "tests/test_scan_csv_runs.py::test_both_engines_publish_the_same_rows_of_dirty_files",
     "tests/test_scoring_worker.py",
     "tests/test_source_parquet.py",
     "tests/test_tracking.py",
@@ -47,7 +54,7 @@ def main(end: str) -> None:
 
 def environment(end: str) -> Path:
     """The interpreter of an environment with all extras that tests need, at one end of the ranges."""
-    parts = [sys.version, (ROOT / "setup.cfg").read_text("utf-8")]
+    parts = [sys.version, *((ROOT / n).read_text("utf-8") for n in ("setup.cfg", "requirements-java.lock"))]
     parts += [datetime.now(UTC).date().isoformat()] if end == "newest" else []
     place = ROOT / "build" / f"{end}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:12]}"
     python = place / "bin" / "python"
@@ -55,16 +62,21 @@ def environment(end: str) -> Path:
         for old in place.parent.glob(f"{end}-*"):
             shutil.rmtree(old)
         _uv("venv", "--python", sys.executable, str(place))
-        _uv("pip", "install", "--python", str(python), "--resolution", RESOLUTION[end],
-            "-r", "setup.cfg", "--extra", "models", "--extra", "test")  # fmt: skip
+        extras = [word for extra in EXTRAS for word in ("--extra", extra)]
+        install = ("pip", "install", "--python", str(python))
+        _uv(*install, "--resolution", RESOLUTION[end], "-r", "setup.cfg", *extras)
+        _uv(*install, "-r", "requirements-java.lock")  # as `make` does, for a machine without a Java
         (place / "complete").touch()
     return python
 
 
 def _uv(*arguments: str) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "uv", "--quiet", "--system-certs", *arguments], cwd=ROOT, check=True
-    )
+    command = [sys.executable, "-m", "uv", "--quiet", "--system-certs", *arguments]
+    if code := subprocess.run(command, cwd=ROOT, check=False).returncode:
+        sys.exit(
+            f"range ends: the environment could not be made, `uv {' '.join(arguments[:2])}` ended with {code} and "
+            "said why above. Is the package index reachable, and can the ranges in setup.cfg be met together?"
+        )
 
 
 if __name__ == "__main__":

@@ -85,6 +85,11 @@ CASES = {
         ConfigInvalid,
         "sparkDriver cannot listen at its address.* SPARK_LOCAL_IP",
     ),
+    "no master": (
+        "[MASTER_URL_NOT_SET] A master URL must be set in your configuration.",
+        ConfigInvalid,
+        r"without a master; spark-submit --remote gives .* none\. Give spark-submit a --master\. .*SPARK_REMOTE=sc://",
+    ),
     "worker died": (
         f"{HEAD}SparkException: Python worker exited unexpectedly (crashed)\nCaused by: java.io.EOFException",
         ModelFailed,

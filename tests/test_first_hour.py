@@ -9,8 +9,10 @@ import os
 import re
 import shutil
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ import pandas as pd
 import pytest
 import yaml
 from batch_factory import DAY, day_of, lay_out, save_model, settings
+from processes import SUBMIT, environment
 from pyspark.sql import SparkSession
 
 from jobs.init_pipeline import command
@@ -156,6 +159,67 @@ def test_a_method_that_the_model_has_not_is_named_by_a_dry_run(
     with pytest.raises(ScorelineError, match=remedy) as caught:
         run_batch(load_config(conf, run_date=DAY), spark, dry_run=True)
     assert caught.value.exit_code == 78
+
+
+# --- a port that another program has, where a server should be ---
+
+
+@contextlib.contextmanager
+def another_program(answer: bytes) -> Iterator[str]:
+    """Something that listens on a port and is no server of ours; gives its host and port."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65536)
+            self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def http(status: str, body: str) -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return (head + body).encode()
+
+
+STRANGERS = {
+    "a page": (http("200 OK", "<html>another</html>"), "answers, but not as MLflow does: '<html>another</html>'"),
+    "no such page": (http("404 Not Found", "<html>no"), "answers with HTTP 404, but not as MLflow does: '<html>no'"),
+    "a proxy that refuses": (http("403 Forbidden", ""), "answers with HTTP 403, but not as MLflow does: ''"),
+    "another API": (http("404 Not Found", '{"detail": "Not Found"}'), "answers, but not as MLflow does: .*Not Found"),
+    "no HTTP": (b"220 mail ready\r\n", "what listens at .* does not speak HTTP"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_an_mlflow_port_that_another_program_has(
+    place: Place, spark: SparkSession, monkeypatch: pytest.MonkeyPatch, stranger: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    answer, found = STRANGERS[stranger]
+    with another_program(answer) as address:
+        conf = place.config(tracking_uri=f"http://{address}")
+        with pytest.raises(ScorelineError, match=found) as caught:
+            run_batch(load_config(conf, run_date=DAY), spark, dry_run=True)
+    assert address in str(caught.value)
+    assert caught.value.exit_code == 69
+    assert re.search(r"mlflow server --port N.*MLFLOW_TRACKING_URI", caught.value.hint)
+
+
+def test_an_mlflow_port_that_nobody_has(
+    place: Place, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    conf = place.config(tracking_uri=f"http://127.0.0.1:{port}")
+    with pytest.raises(
+        ScorelineError, match=f"nothing listens at http://127.0.0.1:{port} Start MLflow"
+    ) as caught:
+        run_batch(load_config(conf, run_date=DAY), spark, dry_run=True)
+    assert caught.value.exit_code == 69
 
 
 # --- types that want trust ---
@@ -299,7 +363,7 @@ def test_a_wrong_python(place: Place, tmp_path: Path, python: str | None, found:
 
 
 @pytest.mark.platforms
-def test_a_port_in_use(place: Place, tmp_path: Path) -> None:
+def test_a_port_of_spark_in_use(place: Place, tmp_path: Path) -> None:
     conf = place.config(model={"uri": str(place.home / "model")}, sink={"path": str(tmp_path / "out")})
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -308,6 +372,39 @@ def test_a_port_in_use(place: Place, tmp_path: Path) -> None:
     assert code == 78
     assert "sparkDriver found its port in use" in error["message"]
     assert "Leave spark.driver.port out" in error["hint"]
+
+
+@pytest.mark.platforms  # the job waits for half a minute
+def test_a_port_of_spark_connect_that_another_program_has(place: Place, tmp_path: Path) -> None:
+    conf = place.config(model={"uri": str(place.home / "model")}, sink={"path": str(tmp_path / "out")})
+    with another_program(http("400 Bad Request", "")) as address:
+        code, error = job(conf, environ={"SPARK_REMOTE": f"sc://{address}"})
+    assert code == 69
+    assert f"no Connect server answers at {address}" in error["message"]
+    assert "another program may have the port" in error["hint"]
+    assert "correct SPARK_REMOTE" in error["hint"]
+
+
+@pytest.mark.platforms
+def test_spark_submit_with_the_address_of_a_connect_server(place: Place, tmp_path: Path) -> None:
+    conf = place.config(model={"uri": str(place.home / "model")}, sink={"path": str(tmp_path / "out")})
+    call = [
+        SUBMIT,
+        "--remote",
+        "sc://127.0.0.1:15002",
+        "jobs/run_batch.py",
+        "--config",
+        str(conf),
+        "--run-date",
+        DAY,
+    ]
+    done = subprocess.run(
+        call, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, check=False, timeout=300
+    )
+    error = json.loads(done.stdout)["error"]
+    found = "spark-submit --remote gives a Python application none" in error["message"]
+    assert (done.returncode, found) == (78, True), error
+    assert "SPARK_REMOTE=sc://HOST:15002" in error["hint"]
 
 
 def test_make_with_a_python_that_is_not_supported(tmp_path: Path) -> None:

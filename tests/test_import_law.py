@@ -44,6 +44,7 @@ LAYERS: dict[str, set[str]] = {
         "sample",
         "source_proposal",
         "storage",
+        "strangers",
         "suite_proposal",
         "vectorized",
     },

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import socket
 import threading
+import types
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -344,8 +348,8 @@ def _facets(event: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _read_back(event: Mapping[str, Any]) -> Any:
-    """The event as the client's own classes take it, which are made from the published schema: a field that is
-    unknown or missing raises, and so does a time or an id that is none."""
+    """The event as the client's own classes take it, which its project makes from the published schema: a field that is
+    unknown or missing raises at any depth, and so does a value of another type, or a time or an id that is none."""
     from openlineage.client import event_v2, facet_v2
 
     made = {}
@@ -355,7 +359,7 @@ def _read_back(event: Mapping[str, Any]) -> Any:
                 made[kind._get_schema()] = kind
     for facet in _facets(event):
         url, _ = facet["_schemaURL"], facet["_producer"]
-        made[url](**{k: v for k, v in facet.items() if not k.startswith("_")})
+        _structured(made[url], {k: v for k, v in facet.items() if not k.startswith("_")})
     inputs = [event_v2.InputDataset(**d) for d in event["inputs"]]
     outputs = [event_v2.OutputDataset(**d) for d in event["outputs"]]
     rest = {k: v for k, v in event.items() if k not in ("schemaURL", "eventType", "run", "job")}
@@ -365,6 +369,54 @@ def _read_back(event: Mapping[str, Any]) -> Any:
         run=event_v2.Run(**event["run"]),
         job=event_v2.Job(**event["job"]),
     )
+
+
+def _structured(kind: Any, value: Any) -> Any:
+    """A JSON value as the type that a class of the client declares.
+
+    Raises:
+        TypeError, ValueError: it is not of that type.
+    """
+    args, origin = typing.get_args(kind), typing.get_origin(kind)
+    if kind is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        for each in args:
+            with contextlib.suppress(TypeError, ValueError):
+                return _structured(each, value)
+    elif hasattr(kind, "__attrs_attrs__") and isinstance(value, dict):
+        hints = typing.get_type_hints(kind)
+        if unknown := value.keys() - hints.keys():
+            raise TypeError(f"{kind.__name__} has no {sorted(unknown)}")
+        return kind(**{k: _structured(hints[k], v) for k, v in value.items()})
+    elif origin is list and isinstance(value, list):
+        return [_structured(args[0], item) for item in value]
+    elif origin is dict and isinstance(value, dict):
+        return {_structured(args[0], k): _structured(args[1], v) for k, v in value.items()}
+    elif isinstance(kind, type) and issubclass(kind, Enum):
+        return kind(value)
+    elif isinstance(kind, type) and type(value) in ((int, float) if kind is float else (kind,)):
+        return value
+    raise TypeError(f"{value!r} is no {kind}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facets: facets["tags"]["tags"][0].update(key=1),
+        lambda facets: facets["tags"]["tags"][0].pop("value"),
+        lambda facets: facets["tags"]["tags"][0].update(origin="x"),
+        lambda facets: facets["nominalTime"].update(nominalStartTime="yesterday"),
+        lambda facets: facets["errorMessage"].pop("programmingLanguage"),
+        lambda facets: facets["errorMessage"].pop("_producer"),
+    ],
+)
+def test_an_event_that_is_not_of_the_schema_is_found(change: Callable[[Any], Any]) -> None:
+    event = json.loads(_serialized(openlineage.end(seen(FAILED.record))))
+    _read_back(event)
+    change(event["run"]["facets"])
+    with pytest.raises((TypeError, ValueError, KeyError)):
+        _read_back(event)
 
 
 def test_a_run_is_told_when_it_begins_and_when_it_has_ended(exported: Exported) -> None:

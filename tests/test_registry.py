@@ -13,7 +13,7 @@ import model_factory
 import numpy as np
 import pytest
 
-from pipelines import registry
+from pipelines import registry, strangers
 from pipelines.config import Model
 from pipelines.errors import ConfigInvalid, ModelUnavailable
 
@@ -130,8 +130,16 @@ def test_resolving_leaves_mlflow_pointed_where_it_was(shelf, monkeypatch, variab
 def test_a_registry_of_its_own_goes_before_the_tracking_uri(shelf, monkeypatch):
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://127.0.0.1:1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(ModelUnavailable, match="port=1"):
+    with pytest.raises(ModelUnavailable, match=r"nothing listens at http://127\.0\.0\.1:1 "):
         shelf.resolve("models:/demo/1")
+
+
+def test_a_store_of_artifacts_that_is_down_is_not_taken_for_the_registry():
+    text = "HTTPConnectionPool(host='store', port=9000): Max retries exceeded: [Errno 111] Connection refused"
+    assert strangers.told("http://mlflow:5000", text) is None
+    found, hint = strangers.told("http://store:9000", text)
+    assert found == "nothing listens at http://store:9000"
+    assert "mlflow server --port" in hint
 
 
 def test_a_pinned_digest_lets_that_model_pass_and_no_other(shelf):

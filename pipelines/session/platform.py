@@ -29,7 +29,7 @@ def await_server(spark: Any, seconds: float = 30.0) -> None:
         place = urlsplit(os.environ.get("SPARK_REMOTE", "")).netloc  # what follows it may be a token
         raise SparkUnavailable(
             f"Spark: no Connect server answers at {place or 'the address of the session'}.",
-            hint="Start it, or correct SPARK_REMOTE, then run again.",
+            hint="Start it, or correct SPARK_REMOTE, then run again; another program may have the port.",
         ) from error
 
 

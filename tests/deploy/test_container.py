@@ -1,12 +1,14 @@
-"""The Dockerfile: linted, safe in what it says, and its steps carried out in an empty folder."""
+"""The Dockerfile: linted, safe in what it says, and its steps carried out on a clean root."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,20 +47,50 @@ def test_what_is_copied_is_let_through_by_dockerignore() -> None:
     assert all((ROOT / name).exists() for name in copied)
 
 
-@pytest.mark.scale  # installs everything anew, without a cache
-@pytest.mark.timeout(1800)
-def test_its_steps_give_a_place_that_scores(tmp_path: Path) -> None:
-    home = tmp_path / "scoreline"
-    home.mkdir()
-    entry, environment = container_steps.carry_out(DOCKERFILE, home)
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[container_steps.Image]:
+    """What the Dockerfile's steps make, installed anew and without a cache."""
+    if os.geteuid() or subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
+        pytest.skip("a clean root takes Linux, root, and leave to mount")
+    folder = tmp_path_factory.mktemp("image")
+    yield container_steps.build(DOCKERFILE, folder)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.platforms
+@pytest.mark.timeout(1500)
+def test_its_steps_on_a_clean_root_give_an_image_that_scores(
+    image: container_steps.Image, tmp_path: Path
+) -> None:
     model = save_model(tmp_path / "model")
     lay_out(tmp_path / "in", day_of(100))
-    (home / "conf" / "toy.yaml").write_text(yaml.safe_dump(settings(tmp_path, model)))
-    python = shutil.which(entry[0], path=environment["PATH"])
-    assert python == str(home / "venv" / "bin" / "python")
-    done = subprocess.run(
-        [python, *entry[1:], "--config", "conf/toy.yaml", "--run-date", DAY],
-        cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(settings(tmp_path, model)))
+    subprocess.run(["chown", "-R", image.user, tmp_path], check=True)
+    command = [*image.entry, "--config", f"{tmp_path}/toy.yaml", "--run-date", DAY]
+    done = image.run(command, [tmp_path], capture_output=True, text=True, check=False, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout)["rows"]["scored"] == 100
+    written = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    assert written
+    assert {p.stat().st_uid for p in written} == {10001}
+
+
+@pytest.mark.platforms
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("id -un", "scoreline"),
+        ("python -c 'import sys; print(sys.prefix)'", "/opt/scoreline/venv"),
+        ("command -v java || echo none", "none"),
+        ("ls", "conf jobs pipelines venv work"),
+        ("find . -writable ! -type l", "./work"),
+    ],
+)
+def test_the_image_has_a_user_who_may_write_in_one_folder_and_no_java_but_its_own(
+    image: container_steps.Image, line: str, said: str
+) -> None:
+    done = image.run(
+        ["bash", "-c", f"{line} | xargs"], capture_output=True, text=True, check=False, timeout=100
+    )
+    assert done.stdout.strip().split("./work/")[0].strip() == said, done.stderr

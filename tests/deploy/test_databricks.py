@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import re
 import runpy
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -136,6 +137,64 @@ def test_jobs_fit_the_bundle_s_public_models(name: str) -> None:
     models = pytest.importorskip("databricks.bundles.jobs")
     written = models.Job.from_dict(jobs()[name]).as_dict()
     assert stringless(written) == stringless(jobs()[name]), "a field the models do not know has been dropped"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"taskz": []},
+        {"schedule": {"timezone_id": "UTC"}},
+        {
+            "schedule": {
+                "quartz_cron_expression": "0 0 2 * * ?",
+                "timezone_id": "UTC",
+                "pause_status": "LATER",
+            }
+        },
+        {"tasks": [{"task_key": "score", "notebook_task": {"path": "x"}}]},
+        {"tasks": [{"task_key": "score", "max_retries": "often"}]},
+    ],
+    ids=str,
+)
+def test_a_wrong_job_does_not_fit(change: dict[str, Any]) -> None:
+    models = pytest.importorskip("databricks.bundles.jobs")
+    wrong = jobs()["score_serverless"] | change
+    with suppress(ValueError, TypeError):  # what is unknown may be dropped without a word
+        assert stringless(models.Job.from_dict(wrong).as_dict()) != stringless(wrong)
+
+
+# What is around the jobs has no models: these are the fields, of those that the CLI's schema knows, that are used here.
+AROUND: dict[str, Any] = {
+    "bundle": {"name": str},
+    "include": [str],
+    "variables": {"*": {"description": str, "default": str}},
+    "sync": {"exclude": [str]},
+    "targets": {"*": {"mode": str, "default": bool, "workspace": {"root_path": str}}},
+}
+
+
+def unfit(value: Any, form: Any, where: str = "") -> list[str]:
+    """Where a value is not of a form."""
+    if isinstance(form, dict) and isinstance(value, dict):
+        known = {k: form.get(k, form.get("*")) for k in value}
+        return [
+            at
+            for k, v in value.items()
+            for at in (unfit(v, known[k], f"{where}.{k}") if known[k] else [f"{where}.{k}"])
+        ]
+    if isinstance(form, list) and isinstance(value, list):
+        return [at for item in value for at in unfit(item, form[0], where)]
+    return [] if isinstance(form, type) and isinstance(value, form) else [where]
+
+
+def test_what_is_around_the_jobs_has_fields_that_the_cli_knows() -> None:
+    assert unfit(BUNDLE, AROUND) == []
+    assert unfit(BUNDLE | {"varibles": {}, "sync": {"exclude": "x"}}, AROUND) == [
+        ".sync.exclude",
+        ".varibles",
+    ]
+    assert {target["mode"] for target in BUNDLE["targets"].values()} == {"development", "production"}
+    assert [n for n, t in BUNDLE["targets"].items() if t.get("default")] == ["dev"]
 
 
 def stringless(tree: Any) -> Any:
