@@ -32,7 +32,7 @@ from pipelines.publish import Staging
 from pipelines.records import ResolvedModel
 from pipelines.rules import RowRule
 from pipelines.scan_input import Unsuitable
-from pipelines.scoring import sums, units
+from pipelines.scoring import claims, sums, units
 from pipelines.scoring.units import Unit
 from pipelines.scoring.work import PREDICTIONS, QUARANTINE, Rules, ScanTask
 from pipelines.screening import Screen
@@ -73,8 +73,7 @@ class ScanPass:
         """
         folder = _folder(staging)
         folder.mkdir(parents=True, exist_ok=True)
-        for left in (units.STOP, units.FAILED):
-            (folder / left).unlink(missing_ok=True)
+        units.clear(folder)
         done = {u.id for u in self.parts if units.is_done(folder, u.id)}
         self.reused = sum(units.rows_of(folder, unit).read for unit in done)
         task = replace(self.task, folder=str(folder))
@@ -88,7 +87,7 @@ class ScanPass:
     def _scan(self, task: ScanTask, todo: Sequence[Unit], payload: Any, staging: Staging) -> None:
         if not todo:
             return
-        planned = units.tasks(todo, session.parallelism(self.spark))
+        planned = claims.shares(todo, session.parallelism(self.spark))
         scored = functools.partial(scoring.scan_units, task, payload)
         with (
             session.one_each(self.spark, [pickle.dumps(u) for u in planned]) as frame,
@@ -119,7 +118,7 @@ class ScanPass:
         """Of each group of units; where there are several, workers add them up: the driver's part stays small."""
         groups = sums.groups(self._units)
         if len(groups) <= 1:
-            return (sums.of_units(task, group) for group in groups)
+            return (units.account_of(Path(task.folder), unit) for group in groups for unit in group)
         added = functools.partial(scoring.add_units, task)
         with session.one_each(self.spark, [json.dumps(g).encode() for g in groups]) as frame:
             rows = frame.mapInArrow(added, "number bigint, account string").collect()

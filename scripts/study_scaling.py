@@ -27,7 +27,7 @@ import yaml
 from pipelines import part_pass, publish, source
 from pipelines.parquet_files import check
 from pipelines.records import InputFile
-from pipelines.scoring import sums, units
+from pipelines.scoring import claims, sums, units
 from pipelines.scoring.units import ACCOUNT
 from pipelines.scoring.work import ScanTask
 from scripts.bench import cold, inputs
@@ -145,7 +145,7 @@ def driver_share(count: int, sample: Sample) -> dict[str, Any]:
         source.files_digest(files)
     with _timed(seconds, "cut"):
         planned = units.cut(replace(g, bytes=128 << 20) for g in footers.groups)
-        units.tasks(planned, 1000)
+        claims.shares(planned, 1000)
         part_pass.cut([InputFile(f.path, 128 << 20, f.mtime_ns) for f in files], 1)
     place = publish.slot(str(root / "out"), "scaling", DAY)
     staging = publish.open_staging(place, "r1")

@@ -13,7 +13,9 @@ from pyspark.sql import SparkSession
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-settings.register_profile("laws", deadline=None)  # how long an example takes depends on what else the machine does
+settings.register_profile(
+    "laws", deadline=None
+)  # how long an example takes depends on what else the machine does
 settings.load_profile("laws")
 
 

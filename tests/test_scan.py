@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import re
 import sys
+import tempfile
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -26,7 +28,8 @@ from pipelines import run_batch, source, unit_watch
 from pipelines.config import Config
 from pipelines.errors import ConfigInvalid, DataRefused, ModelFailed
 from pipelines.parquet_files import RowGroup
-from pipelines.scoring import units
+from pipelines.scoring import claims, units
+from pipelines.scoring.claims import Share
 from pipelines.scoring.refusals import uri
 from pipelines.scoring.row_groups import batches
 from pipelines.scoring.units import Piece, Unit
@@ -242,10 +245,62 @@ def test_units_hold_every_row_group_once_and_tasks_every_unit_once(parts: list[R
     assert sum(u.rows for u in found) == sum(g.rows for g in parts)
     assert len({u.id for u in found}) == len(found)
     assert units.cut(parts) == found
-    planned = units.tasks(found, cores)
-    assert [u for task in planned for u in task] == list(found)
-    assert all(planned)
-    assert max(map(len, planned)) - min(map(len, planned)) <= 1
+    planned = claims.shares(found, cores)
+    assert [u for share in planned for u in share.own] == list(found)
+    assert all(share.own for share in planned)
+    assert max(len(s.own) for s in planned) - min(len(s.own) for s in planned) <= 1
+    for share in planned:
+        assert not share.others or sorted(u.id for u in share.own + share.others) == sorted(
+            u.id for u in found
+        )
+
+
+def _shares(tmp_path: Path, count: int, cores: int) -> tuple[str, list[Share]]:
+    (tmp_path / units.CLAIMS).mkdir(parents=True)
+    found = [Unit(f"u{i:02}", (Piece("f", (i,), 1, 1),)) for i in range(count)]
+    return str(tmp_path), claims.shares(found, cores)
+
+
+@given(st.integers(1, 20), st.integers(1, 4), st.randoms())
+def test_whoever_is_ready_first_takes_a_unit_and_each_is_taken_once(
+    count: int, cores: int, chance: Any
+) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, planned = _shares(Path(scratch), count, cores)
+        working = [claims.taken(folder, share) for share in planned]
+        seen = []
+        while working:
+            worker = chance.choice(working)
+            unit = next(worker, None)
+            if unit is None:
+                working.remove(worker)
+            else:
+                seen.append(unit.id)
+        assert sorted(seen) == [f"u{i:02}" for i in range(count)]
+
+
+def test_a_task_that_is_tried_again_takes_up_what_it_had_claimed(tmp_path: Path) -> None:
+    folder, (first, second) = _shares(tmp_path, 6, 2)
+    dies = claims.taken(folder, first)
+    had = [next(dies).id for _ in range(4)]  # its own three, and one of the other's
+    others = [u.id for u in claims.taken(folder, second)]
+    assert sorted(had + others) == [f"u{i:02}" for i in range(6)]
+    assert [u.id for u in claims.taken(folder, first)] == had
+
+
+def test_where_links_cannot_be_made_each_task_keeps_to_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, planned = _shares(tmp_path, 6, 2)
+
+    def refuses(*_: Any) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "symlink", refuses)
+    assert [[u.id for u in claims.taken(folder, s)] for s in planned] == [
+        ["u00", "u01", "u02"],
+        ["u03", "u04", "u05"],
+    ]
 
 
 def test_a_second_attempt_scores_only_what_the_first_has_not(

@@ -1,7 +1,7 @@
 """Memory that a worker has freed is kept for its next batch.
 
-Columns of a batch are some hundred kilobytes each. By default glibc gives such blocks back to the system one by one, and
-the next batch pays for every page again: on a virtual machine that is half of the time that simple arithmetic takes.
+Columns of a batch are some hundred kilobytes each. By default glibc gives such blocks back to the system one by one,
+and the next batch pays for every page again: on a virtual machine that is half of the time of simple arithmetic.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,9 +18,18 @@ from pipelines.errors import MARKER
 from pipelines.scoring import row_groups, text
 from pipelines.scoring.account import Account, ModelFailedHere, attempts
 from pipelines.scoring.allocator import keep_freed_memory
+from pipelines.scoring.claims import Share, taken
 from pipelines.scoring.refusals import uri
 from pipelines.scoring.rest import Lines
-from pipelines.scoring.units import Piece, Rows, Unit, UnitFolder, is_done, note, stopped
+from pipelines.scoring.units import (
+    Piece,
+    Rows,
+    Unit,
+    UnitFolder,
+    is_done,
+    note,
+    stopped,
+)
 from pipelines.scoring.work import Batch, ScanTask, Work
 
 
@@ -35,7 +44,7 @@ class Unreadable(Exception):
 def scan(
     task: ScanTask, payload: Callable[[], bytes], batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """Score the units of one Spark task, which ``batches`` hold as pickled lists. Yields the ids of the units.
+    """Score the units of one Spark task, whose share ``batches`` hold, pickled. Yields the ids of the units.
 
     A model that fails is no matter of trying again: it is noted in the folder, and all tasks end.
     """
@@ -43,8 +52,8 @@ def scan(
     keep_freed_memory()
     done: list[str] = []
     for planned in (p for batch in batches for p in batch.column("units").to_pylist()):
-        units: Sequence[Unit] = pickle.loads(planned)
-        for unit in units:
+        share: Share = pickle.loads(planned)
+        for unit in taken(task.folder, share):
             if stopped(task.folder):
                 break
             try:

@@ -13,14 +13,14 @@ import shutil
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-_SMALLEST, _LARGEST, _PARTS = 4 << 20, 128 << 20, 64  # bytes before compression
+_SMALLEST, LARGEST, _PARTS = 4 << 20, 128 << 20, 64  # bytes before compression
 _TEXT = 4  # so many bytes of text are one of a row group: a unit's account costs what 10,000 rows do
 ACCOUNT, ROWS = "account.json", "rows.json"
-STOP, FAILED = "stop", "failed.json"
+STOP, FAILED, CLAIMS = "stop", "failed.json", ".claims"
 UNKNOWN = 1 << 60  # rows of a text nobody has unpacked yet
 
 
@@ -106,7 +106,7 @@ def text_parts(files: Iterable[Any], fields: int, packed: tuple[str, ...]) -> li
 
 def target_of(size: int) -> int:
     """Bytes of a unit, of an input of this size."""
-    return min(max(size // _PARTS, _SMALLEST), _LARGEST)
+    return min(max(size // _PARTS, _SMALLEST), LARGEST)
 
 
 def _unit(groups: Sequence[Any]) -> Unit:
@@ -117,16 +117,6 @@ def _unit(groups: Sequence[Any]) -> Unit:
         pieces.append(Piece(path, numbers, sum(g.rows for g in mine), sum(g.bytes for g in mine)))
     text = json.dumps([vars(p) for p in pieces])  # asdict copies all that is in them
     return Unit(hashlib.sha256(text.encode()).hexdigest()[:20], tuple(pieces))
-
-
-def tasks(units: Sequence[Unit], cores: int) -> list[list[Unit]]:
-    """Units by Spark task: three tasks per core, more where they would be very long. Starting a task costs Spark
-    and Python about 0.2 s."""
-    wanted = max(3 * cores, sum(u.bytes for u in units) // (2 * _LARGEST))
-    count = max(1, min(len(units), wanted))
-    size, larger = divmod(len(units), count)
-    ends = [size * i + min(i, larger) for i in range(count + 1)]
-    return [list(units[a:b]) for a, b in pairwise(ends)]
 
 
 @dataclass(frozen=True)
@@ -180,6 +170,14 @@ def account_of(root: Path, unit: str) -> dict[str, Any]:
     """The account of a committed unit."""
     body: dict[str, Any] = json.loads((root / unit / ACCOUNT).read_text())
     return body
+
+
+def clear(folder: Path) -> None:
+    """Forget what an earlier run has claimed and noted there; the units that it has committed stay."""
+    for left in (STOP, FAILED):
+        (folder / left).unlink(missing_ok=True)
+    shutil.rmtree(folder / CLAIMS, ignore_errors=True)
+    (folder / CLAIMS).mkdir()
 
 
 def stopped(folder: str) -> bool:

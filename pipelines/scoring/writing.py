@@ -16,7 +16,9 @@ def writer(path: Path, first: pa.RecordBatch) -> pq.ParquetWriter:
     Which columns have a dictionary follows from ``first`` alone, so that the same rows make the same bytes. A
     dictionary of keys, none of which comes twice, would double the work of writing and make the file larger.
     """
-    repeating = [name for name, array in zip(first.schema.names, first.columns, strict=True) if _repeats(array)]
+    repeating = [
+        name for name, array in zip(first.schema.names, first.columns, strict=True) if _repeats(array)
+    ]
     return pq.ParquetWriter(
         path, first.schema, compression="snappy", store_schema=False, use_dictionary=repeating
     )
