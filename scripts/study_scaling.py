@@ -67,7 +67,7 @@ def main(rows: int, rounds: int, most: int, out: Path) -> None:
 
 def on_cluster(case: Case, rounds: int) -> list[dict[str, Any]]:
     """Seconds of the audited run and of its scoring on one and on two cores, in turn."""
-    sys.path.insert(0, str(Path("tests/faults").absolute()))
+    sys.path.insert(0, str(Path("tests").absolute()))
     from cluster import cluster  # type: ignore[import-not-found]
 
     found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
