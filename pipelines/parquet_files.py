@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -58,8 +57,7 @@ def check(files: Sequence[InputFile]) -> Footers:
         InputUnavailable: a file is empty or is not Parquet.
         ConfigInvalid: two files have different columns or types; Spark would read what is missing as NULL.
     """
-    with ThreadPoolExecutor(8) as pool:
-        footers = list(pool.map(_footer, files))
+    footers: list[tuple[pa.Schema, list[RowGroup], bool]] = storage.each(_footer, files)
     first = footers[0][0]
     for file, (schema, _, _) in zip(files[1:], footers[1:], strict=True):
         if not schema.equals(first) and (differences := _differences(first, schema)):

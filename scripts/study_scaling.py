@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import statistics
 import sys
@@ -66,7 +67,7 @@ def main(rows: int, rounds: int, most: int, out: Path) -> None:
 
 def on_cluster(case: Case, rounds: int) -> list[dict[str, Any]]:
     """Seconds of the audited run and of its scoring on one and on two cores, in turn."""
-    sys.path.insert(0, str(Path("tests/faults").absolute()))
+    sys.path.insert(0, str(Path("tests").absolute()))
     from cluster import cluster  # type: ignore[import-not-found]
 
     found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
@@ -201,24 +202,32 @@ def _commit(root: Path, planned: tuple[units.Unit, ...], account: str, file: Pat
 
 
 def _scheduled(count: int) -> dict[str, Any]:
-    """Seconds that Spark's scheduler takes for tasks that do nothing."""
+    """Seconds that Spark's scheduler takes for tasks that do nothing, each of which is sent two units."""
     from pyspark.sql import SparkSession
+
+    from pipelines.session import one_each
 
     spark = SparkSession.getActiveSession()
     assert spark is not None  # noqa: S101  # _account_of_a_run has started it
     spark.range(0, 10, 1, 10).write.format("noop").mode("overwrite").save()
     start = time.perf_counter()
-    spark.range(0, count, 1, count).write.format("noop").mode("overwrite").save()
+    with one_each(spark, [pickle.dumps(_pair(n)) for n in range(count)]) as frame:
+        frame.write.format("noop").mode("overwrite").save()
     seconds = time.perf_counter() - start
     _say(f"{count:,} tasks: {seconds:.2f} s")
     return {"count": count, "seconds": round(seconds, 3)}
 
 
+def _pair(number: int) -> list[units.Unit]:
+    piece = units.Piece(f"/data/day/part-{number:06d}.parquet", (0,), 1_000_000, 128 << 20)
+    return [units.Unit(f"{number:019d}{i}", (piece,)) for i in range(2)]
+
+
 def model(figures: Mapping[str, Any]) -> dict[str, Any]:
     """The terms of the model, and what it says of 10 TB in 100,000 files.
 
-    time = fixed + file * files + unit * units + task * tasks + work / cores, where a task is two units. What is
-    for each file, unit and task is the driver's, and is not divided by cores.
+    time = fixed + file * files + unit * units + task * tasks + (row * rows + account * units) / cores, where a task
+    is two units. What is for each file, unit and task is the driver's, and is not divided by cores.
     """
     one, two = figures["cluster"]
     work = 2 * (one["score"] - two["score"])  # of what the cores share, half has gone
@@ -229,7 +238,7 @@ def model(figures: Mapping[str, Any]) -> dict[str, Any]:
     tasks = figures["scheduling"][-1]
     per_task = tasks["seconds"] / tasks["count"]
     terms = {"fixed": fixed, "per_row": work / figures["rows"], "per_file": per_file, "per_unit": per_unit,
-             "per_task": per_task}  # fmt: skip
+             "per_task": per_task, "per_account": most["workers"] / most["count"]}  # fmt: skip
     rows, files = 60_000_000_000, 100_000
     return {"terms": terms, "example": {"rows": rows, "files": files},
             "predicted": [predicted(terms, rows, files, n) for n in CORES]}  # fmt: skip
@@ -239,7 +248,7 @@ def predicted(terms: Mapping[str, float], rows: int, files: int, cores: int) -> 
     """Seconds of a run whose units are as many as its files; ``share``: of the time in which cores wait."""
     tasks = max(3 * cores, files // 2)
     driver = terms["fixed"] + files * (terms["per_file"] + terms["per_unit"]) + tasks * terms["per_task"]
-    total = driver + rows * terms["per_row"] / cores
+    total = driver + (rows * terms["per_row"] + files * terms["per_account"]) / cores
     return {"cores": cores, "driver": driver, "total": total, "share": driver / total}
 
 

@@ -137,8 +137,9 @@ def test_a_case_is_named_by_what_it_measures() -> None:
     assert Case(mixed=True, form="csv").stem == "warm-logistic-csv-4000000x20-mixed"
 
 
-def test_in_the_model_only_rows_are_shared_by_cores() -> None:
-    terms = {"fixed": 10.0, "per_file": 0.001, "per_unit": 0.002, "per_task": 0.01, "per_row": 1e-6}
+def test_in_the_model_rows_and_accounts_are_shared_by_cores() -> None:
+    of_driver = {"fixed": 10.0, "per_file": 0.001, "per_unit": 0.002, "per_task": 0.01}
+    terms = of_driver | {"per_row": 0.99e-6, "per_account": 0.01}
     one, many = predicted(terms, 10**9, 1000, 1), predicted(terms, 10**9, 1000, 100)
     assert one == {"cores": 1, "driver": 18.0, "total": 1018.0, "share": pytest.approx(18 / 1018)}
     assert many["total"] == pytest.approx(18.0 + 10.0)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from pipelines import storage
@@ -11,6 +13,8 @@ from pipelines.errors import RunActive, SinkUnwritable
 from pipelines.publish.exchange import swap
 from pipelines.publish.slots import TABLES, UNITS, Slot, Staging, leftovers, require_same, writing
 from pipelines.storage import AnyPath
+
+_MANY = 1000  # units
 
 
 def recover(place: Slot, force: bool = False) -> Mapping[str, Any] | None:
@@ -67,7 +71,16 @@ def promote(staging: Staging, base: Mapping[str, Any] | None, content: Mapping[s
     with writing(place.root):
         put_if_absent(place.commits / f"{version:08d}.json", json.dumps(record, indent=1))
         _swap_all(place, record)
-        storage.remove(staging.folder)
+        _remove(staging.folder)
+
+
+def _remove(folder: AnyPath) -> None:
+    """Remove a staging folder; many units several at a time, as on a store that is far away each is a wait."""
+    units = storage.found(folder / UNITS, "*/*") if isinstance(folder, Path) else []
+    if len(units) > _MANY:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(storage.remove, units))
+    storage.remove(folder)
 
 
 def put_if_absent(path: AnyPath, text: str) -> None:

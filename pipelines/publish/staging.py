@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,10 +50,9 @@ def collect_table(staging: Staging, table: str, files: Sequence[AnyPath], empty:
     target = staging.table(table)
     with writing(target):
         target.mkdir(parents=True)
-        with ThreadPoolExecutor(8) as pool:  # of many files, on a store that is far away, each is a wait
-            rows = sum(pool.map(footer_rows, files))
-            parts = (target / f"part-{number:05d}.parquet" for number in range(len(files)))
-            list(pool.map(storage.adopt, files, parts))
+        rows = sum(storage.each(footer_rows, files))
+        parts = [(f, target / f"part-{number:05d}.parquet") for number, f in enumerate(files)]
+        storage.each(lambda pair: storage.adopt(*pair), parts)
         if not files:
             _write(empty.empty_table(), target / "part-00000.parquet")
     return rows

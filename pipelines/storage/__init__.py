@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -17,11 +20,12 @@ from pipelines.storage.guarantees import STORES, Store, store_of
 from pipelines.storage.hadoop import HadoopPath, Status
 
 __all__ = [
-    "STORES", "AnyPath", "HadoopPath", "Status", "Store", "adopt", "below", "found", "identity", "is_remote", "literal",
-    "opened", "place", "put_new", "remove", "rename", "replace", "store_of", "uri",
+    "STORES", "AnyPath", "HadoopPath", "Status", "Store", "adopt", "below", "each", "found", "identity", "is_remote",
+    "literal", "opened", "place", "put_new", "remove", "rename", "replace", "store_of", "uri",
 ]  # fmt: skip
 
 AnyPath = Path | HadoopPath
+_PROBED, _NEAR = 8, 0.001  # files; seconds for one that is no wait
 _FILE = re.compile(r"^file:(//)?(?=/)")
 
 
@@ -49,6 +53,21 @@ def literal(path: str) -> str:
 def opened(path: str) -> IO[bytes]:
     """A file, for reading bytes."""
     return cast("IO[bytes]", place(path).open("rb"))
+
+
+def each(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    """What a function that reads a file gives for each of many, in their order.
+
+    Eight at a time where each is a wait. Where files are near, threads only get into each other's way: eight of them
+    took five times the processor time of one.
+    """
+    start = time.perf_counter()
+    results = [function(item) for item in items[:_PROBED]]
+    rest = items[_PROBED:]
+    if time.perf_counter() - start < _NEAR * len(results):
+        return [*results, *map(function, rest)]
+    with ThreadPoolExecutor(8) as pool:
+        return [*results, *pool.map(function, rest)]
 
 
 def found(folder: AnyPath, pattern: str) -> list[AnyPath]:
