@@ -210,7 +210,7 @@ def _start(
         spark,
         _environment(config, spark),
         source.rehearsal(config.source, files),
-        scoring.OWN,
+        sum(f.size for f in files),
     )
     with attempt.stage("resolve"):
         model = registry.resolve(config.model, config.tracking)
@@ -218,7 +218,7 @@ def _start(
         for text in model.warnings:
             attempt.warn(text)
     with attempt.stage("start"):
-        starting.warm(scoring.libraries(model.flavor))
+        starting.warm((*scoring.OWN, *scoring.libraries(model.flavor)))
         gates.import_libraries(config)
         return starting.session(), _Work(files, model)
 

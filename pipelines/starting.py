@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from pipelines import session
 
 _MOST_WARMED = 64  # workers
+_ONE_WORKER = 2 << 20  # bytes of an input, often compressed, below which nobody would share it
 _QUICKLY = 0.0005  # seconds
 
 
@@ -28,7 +29,7 @@ class Starting:
     Args:
         conf: settings of a new session.
         rehearse: something small to be done in a new session, so that the JVM has done it once.
-        modules: what workers of a new session import at once.
+        size: bytes of the input; where they are few, not all cores will have something to do.
     """
 
     def __init__(
@@ -37,15 +38,17 @@ class Starting:
         spark: SparkSession | None = None,
         conf: Mapping[str, str] | None = None,
         rehearse: Callable[[SparkSession], Any] | None = None,
-        modules: Sequence[str] = (),
+        size: int = _MOST_WARMED * _ONE_WORKER,
     ) -> None:
+        self._workers = min(_MOST_WARMED, max(1, -(-size // _ONE_WORKER)))
         self._found: Future[SparkSession] = Future()
         given = spark or SparkSession.getActiveSession()
         self._new = given is None
         if given is None:
             session.code_digest()  # reads many small files, which is slow beside a thread that imports
             threading.Thread(target=self._start, args=(app_name, conf), daemon=True).start()
-            self._once_there(rehearse, partial(warm_workers, modules=tuple(modules)))
+            if rehearse is not None:
+                self._once_there(rehearse)
         else:
             self._found.set_result(given)
 
@@ -62,14 +65,13 @@ class Starting:
     def warm(self, modules: Sequence[str]) -> None:
         """Once a new session is there, let its workers import ``modules`` while the driver plans."""
         if self._new:
-            self._once_there(partial(warm_workers, modules=tuple(modules)))
+            self._once_there(partial(warm_workers, modules=tuple(modules), most=self._workers))
 
-    def _once_there(self, *steps: Callable[[SparkSession], Any] | None) -> None:
+    def _once_there(self, step: Callable[[SparkSession], Any]) -> None:
         def go() -> None:
-            for step in (s for s in steps if s is not None):
-                with suppress(Exception):  # nothing depends on it: what cannot work fails where it is due
-                    if not session.is_remote(self._found.result()):  # a server has been up for long
-                        step(self._found.result())
+            with suppress(Exception):  # nothing depends on it: what cannot work fails where it is due
+                if not session.is_remote(self._found.result()):  # a server has been up for long
+                    step(self._found.result())
 
         threading.Thread(target=go, daemon=True).start()
 
@@ -84,8 +86,8 @@ class Starting:
             sys.setswitchinterval(before)
 
 
-def warm_workers(spark: SparkSession, modules: Sequence[str]) -> None:
-    """Start a Python worker per core, 64 at most, and let each import ``modules``; what is missing is left out."""
+def warm_workers(spark: SparkSession, modules: Sequence[str], most: int = _MOST_WARMED) -> None:
+    """Start a Python worker per core, at most so many, and let each import ``modules``; what is missing is left out."""
 
     def load(batches: Iterable[Any]) -> Iterator[Any]:
         for name in modules:
@@ -94,5 +96,5 @@ def warm_workers(spark: SparkSession, modules: Sequence[str]) -> None:
         yield from batches
 
     session.ship_code(spark)
-    cores = min(spark.sparkContext.defaultParallelism, _MOST_WARMED)
+    cores = min(spark.sparkContext.defaultParallelism, most)
     spark.range(0, cores, 1, cores).mapInArrow(load, "id bigint").collect()

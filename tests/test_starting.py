@@ -23,7 +23,7 @@ def test_a_session_that_is_there_is_the_one_and_nothing_is_rehearsed(spark: Spar
     def refuse(_: Any) -> None:
         raise AssertionError
 
-    starting = Starting("another", rehearse=refuse, modules=("antigravity",))
+    starting = Starting("another", rehearse=refuse)
     starting.warm(("antigravity",))
     assert starting.session() is spark
 
@@ -46,8 +46,8 @@ def test_a_new_session_is_active_in_the_thread_that_asked_for_it() -> None:
         from pyspark.sql import SparkSession
         from pipelines import scoring
         from pipelines.starting import Starting
-        starting = Starting("new", rehearse=lambda spark: spark.range(1).count(), modules=scoring.OWN)
-        starting.warm(scoring.libraries("sklearn"))
+        starting = Starting("new", rehearse=lambda spark: spark.range(1).count())
+        starting.warm((*scoring.OWN, *scoring.libraries("sklearn")))
         assert SparkSession.getActiveSession() is None
         spark = starting.session()
         assert SparkSession.getActiveSession() is spark, SparkSession.getActiveSession()
