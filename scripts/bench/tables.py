@@ -26,8 +26,7 @@ Made by `make bench` (a usual set) and `make bench-all` (the matrix); one JSON f
 Every round runs each contender once, in turn. Seconds are medians over the rounds, ratios are medians of the ratios
 within a round, with the smallest and the largest in brackets. A run of Scoreline is all of it: registry, planning,
 scoring, audit, metric tables, page, MLflow run. *Audited*: 42 expectations on inputs, 6 on outputs, drift of every
-column. *No audit* has no expectations and no baseline, so that it finds ranges and values by itself, which is slower
-than counting on known bins.
+column. *No audit* has no expectations and no baseline: it finds ranges and values of every column by itself.
 """
 
 
