@@ -72,13 +72,13 @@ def _fed(case: Case, spark: SparkSession, does: str) -> Any:
 
 
 def _handed(case: Case, spark: SparkSession, does: str) -> Any:
-    """Workers are told a file and row groups and read these for themselves; three tasks a core, as the engine has."""
+    """Workers are told a file and row groups and read these for themselves; a task a core, as the engine has."""
     pieces = [
         (str(f), g)
         for f in sorted(case.data.glob("*.parquet"))
         for g in range(pq.read_metadata(f).num_row_groups)
     ]
-    count = min(len(pieces), 3 * case.cores)
+    count = min(len(pieces), case.cores)
     names, out = ["id", *inputs.names(case.columns)], str((HOME / "stages-out").absolute())
     Path(out).mkdir(exist_ok=True)
     step = _step(case, "predict" if does == "write" else does)
