@@ -116,6 +116,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.faults
 def test_a_worker_that_dies_of_big_batches_is_tried_again_with_smaller_ones(tmp_path: Path) -> None:
     """In a session of our own, as on a laptop, with either engine."""
     signed = signature({"a": "double", "b": "double"}, {"prediction": "double"})

@@ -250,6 +250,7 @@ def test_a_failure_after_the_commit_is_finished_by_the_next_run(
     assert seen(place) == all_see(2)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("before", [None, 1], ids=["first", "superseding"])
 def test_a_store_that_fails_between_any_two_acts_leaves_old_or_new_and_the_next_run_settles_it(
     spark: SparkSession, tmp_path: Path, before: int | None, monkeypatch: pytest.MonkeyPatch

@@ -24,6 +24,7 @@ from pipelines.publish.leases import lease
 from pipelines.storage import AnyPath, HadoopPath
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.platforms
 
 
 def names(paths: Any) -> list[str]:

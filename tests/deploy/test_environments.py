@@ -22,6 +22,7 @@ from pipelines.model_files import read_folder, saved_with
 ROOT = Path(__file__).resolve().parents[2]
 HERE = {"python": platform.python_version(), "scikit-learn": sklearn.__version__}
 OTHER = "1.7.2"  # a scikit-learn that is not the locked one
+pytestmark = pytest.mark.platforms
 
 
 @pytest.fixture(scope="module")
