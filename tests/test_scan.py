@@ -255,6 +255,13 @@ def test_units_hold_every_row_group_once_and_tasks_every_unit_once(parts: list[R
         )
 
 
+@pytest.mark.parametrize(("count", "cores"), [(64, 2), (64, 1000), (2000, 1000), (100_000, 300)])
+def test_what_is_sent_to_all_tasks_does_not_grow_as_the_square_of_the_units(count: int, cores: int) -> None:
+    found = [Unit(f"u{i}", (Piece("f", (i,), 1, 1),)) for i in range(count)]
+    told = sum(len(s.own) + len(s.others) for s in claims.shares(found, cores))
+    assert count <= told <= max(count, 20_000)
+
+
 def _shares(tmp_path: Path, count: int, cores: int) -> tuple[str, list[Share]]:
     (tmp_path / units.CLAIMS).mkdir(parents=True)
     found = [Unit(f"u{i:02}", (Piece("f", (i,), 1, 1),)) for i in range(count)]

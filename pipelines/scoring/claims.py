@@ -9,6 +9,8 @@ from itertools import pairwise
 
 from pipelines.scoring.units import CLAIMS, LARGEST, Unit
 
+_TOLD = 20_000  # units at most that all tasks together are told of, so that what is sent does not grow as their square
+
 
 @dataclass(frozen=True)
 class Share:
@@ -24,15 +26,16 @@ def shares(units: Sequence[Unit], cores: int) -> list[Share]:
     """Units by Spark task.
 
     Starting a task costs Spark and Python about 0.2 s, so that there is one a core, and whoever is ready first helps
-    the others. Where tasks would be very long there are more of them, three a core at least, and each keeps to its own:
-    cores may come and go meanwhile.
+    the others. Where tasks would be very long, or would have to know of too many units, there are more of them, three a
+    core at least, and each keeps to its own: cores may come and go meanwhile.
     """
     long = sum(u.bytes for u in units) // (2 * LARGEST)
-    count = max(1, min(len(units), cores if long <= cores else max(3 * cores, long)))
+    helping = long <= cores and min(len(units), cores) * len(units) <= _TOLD
+    count = max(1, min(len(units), cores if helping else max(3 * cores, long)))
     size, larger = divmod(len(units), count)
     ends = [size * i + min(i, larger) for i in range(count + 1)]
     parts = [tuple(units[a:b]) for a, b in pairwise(ends)]
-    if long > cores:
+    if not helping:
         return [Share(i, part) for i, part in enumerate(parts)]
     # of the next one first, and what it would come to last
     return [
