@@ -43,6 +43,7 @@ def main() -> None:
         stopped = abort.__cause__ if isinstance(abort.__cause__, Stopped) else Stopped()
         code = _refuse(line, stopped)
     line.flush()
+    gc.freeze()  # or the interpreter looks for garbage in all of it once more, for a second or two, before it ends
     sys.exit(code)
 
 

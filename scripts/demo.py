@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipelines.java import find_java, snappy_options
+from pipelines.java import driver_options, find_java
 
 HOME = Path("demo")
 TRACKING = f"sqlite:///{HOME}/mlflow.db"
@@ -42,7 +42,7 @@ def main() -> int:
 
 def _submit(*arguments: str) -> dict[str, Any]:
     """One spark-submit; its standard output is the record, its log goes to a file."""
-    options = f"{os.environ.get('SPARK_SUBMIT_OPTS', '')} {snappy_options()}".strip()
+    options = f"{driver_options()} {os.environ.get('SPARK_SUBMIT_OPTS', '')}".strip()
     environ = {
         **os.environ,
         "JAVA_HOME": str(find_java()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,19 @@ def test_the_options_name_a_folder_with_the_glibc_library(
     assert folder == tmp_path / "scoreline" / "snappy"
     assert library.startswith(b"\x7fELF")
     assert b"libc.musl" not in library
+
+
+def test_a_drivers_options_are_such_as_this_java_takes_and_the_users_own_come_last() -> None:
+    home = java.find_java()
+    lines = dict(
+        line.split("=", 1)
+        for line in java.shell_assignments(
+            {"JAVA_HOME": str(home), "PATH": "", "SPARK_SUBMIT_OPTS": "-Dmine=1"}
+        ).splitlines()
+    )
+    options = shlex.split(lines["SPARK_SUBMIT_OPTS"])[0].split()
+    assert options[-1] == "-Dmine=1"
+    assert subprocess.run([home / "bin" / "java", *options, "-version"], check=False).returncode == 0
 
 
 @on_glibc

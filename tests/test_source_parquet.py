@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pyspark.sql import SparkSession
 from pipelines import source
 from pipelines.config import Source
 from pipelines.errors import ConfigInvalid, InputUnavailable
+from pipelines.parquet_types import spark_types
 from pipelines.session import RUN_SETTINGS, settings
 
 
@@ -119,6 +121,58 @@ def test_types_arrive_as_they_were_written(spark: SparkSession, tmp_path: Path) 
     ]  # fmt: skip
     first = found.frame.select("n", "price", "v", "_metadata").first()
     assert tuple(first) == (2**53 + 1, Decimal("12.3400"), [1.0, None], "mine")
+
+
+SOME_OF_EACH = {
+    "plain": {"b": [True], "i": pa.array([1], pa.int32()), "l": [1], "f": pa.array([1], pa.float32()), "d": [0.5],
+              "s": ["x"], "day": [date(2026, 1, 1)], "large": pa.array(["x"], pa.large_string())},
+    "narrow": {"i8": pa.array([1], pa.int8()), "i16": pa.array([1], pa.int16())},
+    "unsigned": {"u8": pa.array([1], pa.uint8()), "u32": pa.array([1], pa.uint32()), "u64": pa.array([1], pa.uint64())},
+    "times": {"utc": pa.array([0], pa.timestamp("us", "UTC")), "local": pa.array([0], pa.timestamp("ms"))},
+    "exact": {"p": pa.array([Decimal("1.5")]), "raw": [b"x"], "fixed": pa.array([b"xy"], pa.binary(2))},
+    "nested": {"a": [[1, 2]], "m": [{"x": 1}], "deep": [[{"y": ["z"]}]]},
+    "a dictionary": {"c": pa.array(["x"]).dictionary_encode()},
+    "a name with a dot": {"a.b": [1]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SOME_OF_EACH)
+def test_columns_are_typed_as_spark_types_them(spark: SparkSession, tmp_path: Path, kind: str) -> None:
+    file = write(tmp_path, SOME_OF_EACH[kind])
+    mine = spark_types(pq.read_metadata(file))
+    assert (mine is not None) == (kind in ("plain", "a dictionary", "a name with a dot"))
+    assert table(spark, tmp_path).schema == spark.read.parquet(str(tmp_path)).schema
+
+
+@pytest.mark.parametrize(
+    ("query", "known"),
+    [
+        ("SELECT id, double(id) d, string(id) s, date '2026-01-01' day, now() t FROM range(3)", True),
+        ("SELECT to_timestamp_ntz('2026-01-01') n, CAST(id AS decimal(9, 2)) p FROM range(3)", False),
+        ("SELECT array(id) a, named_struct('x', id) m FROM range(3)", False),
+        ("SELECT tinyint(id) b FROM range(3)", False),
+    ],
+)
+def test_what_spark_has_written_is_typed_as_it_noted(
+    spark: SparkSession, tmp_path: Path, query: str, known: bool
+) -> None:
+    folder = tmp_path / "t"
+    spark.sql(query).coalesce(1).write.parquet(str(folder))
+    (file,) = folder.glob("*.parquet")
+    assert (spark_types(pq.read_metadata(file)) is not None) == known
+    assert table(spark, folder).schema == spark.read.parquet(str(folder)).schema
+
+
+def test_plain_columns_cost_no_job(spark: SparkSession, tmp_path: Path) -> None:
+    write(tmp_path, SOME_OF_EACH["plain"])
+    spark.sparkContext.setJobGroup("plain columns", "")
+    try:
+        table(spark, tmp_path)
+        assert spark.sparkContext.statusTracker().getJobIdsForGroup("plain columns") == []
+        spark.read.parquet(str(tmp_path))  # the group is counted: asking Spark is a job
+        assert len(spark.sparkContext.statusTracker().getJobIdsForGroup("plain columns")) == 1
+    finally:
+        spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
 
 
 def test_what_only_the_memory_of_the_writer_differs_in_is_the_same_column(

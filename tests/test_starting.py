@@ -19,11 +19,8 @@ from pipelines.starting import Starting, warm_workers
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_a_session_that_is_there_is_the_one_and_nothing_is_rehearsed(spark: SparkSession) -> None:
-    def refuse(_: Any) -> None:
-        raise AssertionError
-
-    starting = Starting("another", rehearse=refuse)
+def test_a_session_that_is_there_is_the_one(spark: SparkSession) -> None:
+    starting = Starting("another")
     starting.warm(("antigravity",))
     assert starting.session() is spark
 
@@ -46,7 +43,7 @@ def test_a_new_session_is_active_in_the_thread_that_asked_for_it() -> None:
         from pyspark.sql import SparkSession
         from pipelines import scoring
         from pipelines.starting import Starting
-        starting = Starting("new", rehearse=lambda spark: spark.range(1).count())
+        starting = Starting("new")
         starting.warm((*scoring.OWN, *scoring.libraries("sklearn")))
         assert SparkSession.getActiveSession() is None
         spark = starting.session()

@@ -22,7 +22,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from pipelines.errors import MARKER
-from pipelines.java import find_java, snappy_options
+from pipelines.java import driver_options, find_java
 from pipelines.session.platform import (
     await_server,
     hold,
@@ -143,7 +143,7 @@ def _local_defaults() -> dict[str, str]:
         "spark.ui.showConsoleProgress": "false",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.extraJavaOptions": snappy_options(),
+        "spark.driver.extraJavaOptions": driver_options(),
         "spark.sql.shuffle.partitions": "8",
     }
 

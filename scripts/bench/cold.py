@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from pipelines.java import find_java, snappy_options
+from pipelines.java import driver_options, find_java
 from scripts.bench import inputs
 from scripts.bench.cases import DAY, HOME, Case
 from scripts.bench.measure import Contender
@@ -44,8 +44,7 @@ def submit(
     import pyspark
 
     options = ["--master", master, "--conf", "spark.ui.enabled=false", "--driver-memory", "2g"]
-    if snappy := snappy_options():
-        options += ["--conf", f"spark.driver.extraJavaOptions={snappy}"]
+    options += ["--conf", f"spark.driver.extraJavaOptions={driver_options()}"]
     options += [part for key, value in (conf or {}).items() for part in ("--conf", f"{key}={value}")]
     spark_home = Path(pyspark.__file__).parent
     environment = os.environ | {

@@ -112,7 +112,8 @@ def _log(case: Case, model: Any, signature: Any) -> Any:
 
     if case.model in ("lightgbm", "xgboost") and not case.mixed:
         flavor = __import__(f"mlflow.{case.model}", fromlist=["log_model"])
-        return flavor.log_model(model, name="model", signature=signature)
+        pickled = {"serialization_format": "cloudpickle"} if case.model == "lightgbm" else {}
+        return flavor.log_model(model, name="model", signature=signature, **pickled)
     return mlflow.sklearn.log_model(
         model, name="model", signature=signature, serialization_format="cloudpickle"
     )
