@@ -15,19 +15,16 @@ from pyspark.sql import SparkSession
 from pipelines import (
     archives,
     binding,
+    engines,
     exports,
     failures,
     footprint,
     gates,
     incremental,
-    one_pass,
     outcome,
-    part_pass,
     publish,
     references,
     registry,
-    scan_input,
-    scan_pass,
     scoring,
     session,
     source,
@@ -112,7 +109,7 @@ class _Plan:
     spark: SparkSession
     model: ResolvedModel
     table: source.SourceTable
-    passes: Callable[[], Pass]
+    the_pass: Pass
     reference: TableProfile | None
     previous: references.Previous | None
     work: str  # units that another attempt at the same work has left are taken over
@@ -166,7 +163,7 @@ def _dry_run(attempt: Attempt, place: publish.Slot, spark: SparkSession | None, 
         told as attempt.entering,
         archives.used(spark, attempt.config.model.archive),
     ):
-        _plan(attempt, place, spark, work).passes()
+        _plan(attempt, place, spark, work)
     return attempt.record("dry_run")
 
 
@@ -253,41 +250,15 @@ def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Wor
         reference = references.reference(config, model, previous, attempt.warn)
         suites = gates.plan_suites(config, model, table, spark)
         specs = references.specs(reference, previous, model, config)
-
-    def passes() -> Pass:
-        wanted = config.scoring.engine
-        if wanted != "udf":
-            try:
-                return scan_pass.assemble(spark, config, model, table, bound, suites, specs)
-            except scan_input.Unsuitable as reason:
-                if wanted == "scan":
-                    raise ConfigInvalid(
-                        f"scoring.engine: found scan, but {reason}.", hint="Use auto, or udf."
-                    ) from None
-                attempt.detail["not_scanned"] = str(reason)
-        whole = one_pass.assemble(spark, config, model, table, bound, suites, specs)
-        parts = part_pass.cut(table.files, session.parallelism(spark))
-        if len(parts) < 2:
-            return whole
-        of_part = (part_pass.without_aggregates(suites[0]), part_pass.without_aggregates(suites[1]))
-        return part_pass.PartPass(
-            spark,
-            table,
-            parts,
-            lambda part: one_pass.assemble(spark, config, model, part, bound, of_part, specs),
-            whole,
-            *suites,
-            limit=config.quality.max_quarantined,
-        )
-
+        the_pass = engines.assemble(attempt, spark, model, table, bound, suites, specs)
     work_name = f"{session.code_digest()}-{references.bins_digest(specs)}"
-    return _Plan(spark, model, table, passes, reference, previous, work_name)
+    return _Plan(spark, model, table, the_pass, reference, previous, work_name)
 
 
 def _score(attempt: Attempt, plan: _Plan, staging: publish.Staging, base: Any) -> RunRecord:
     before = session.task_seconds(plan.spark)
     with attempt.stage("score"):
-        the_pass = plan.passes()
+        the_pass = plan.the_pass
         the_pass.run(staging)
         measured = the_pass.measured(staging)
     with attempt.stage("audit"):
