@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -141,9 +142,9 @@ def expectations(
         if plan is None:
             continue
         frame = (
-            passes.readable(table)
+            partial(passes.readable, table)
             if kind == "input"
-            else _predictions(the_pass, staging, table.frame.sparkSession)
+            else partial(_predictions, the_pass, staging, table.frame.sparkSession)
         )
         counts = passes.condition_counts(plan, by_rule)
         verdict = suites.judge(plan, rows, counts, aggregates, frame)

@@ -205,7 +205,10 @@ def _read_csv(
     options = csv_files.options(config.options, has_header=config.header is None)
     names = _allowed(csv_files.columns(files, options, config.header))
     _check_types(config.types, names)
-    schema = StructType([StructField(n, _scalar(n, wanted.get(n, "string"))) for n in names])
+    kinds = {n: wanted.get(n, "string") for n in names}
+    one_of = {kind: n for n, kind in reversed(kinds.items())}
+    types = {kind: _scalar(n, kind) for kind, n in one_of.items()}  # Spark is asked once for each
+    schema = StructType([StructField(n, types[kind]) for n, kind in kinds.items()])
 
     def load(some: Sequence[InputFile], header: str = options["header"]) -> DataFrame:
         filled = [f for f in some if f.size > 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,15 +36,15 @@ def judge(
     rows: int,
     counts: Mapping[str, int],
     aggregates: Mapping[str, Any],
-    frame: DataFrame | None = None,
+    frame: DataFrame | Callable[[], DataFrame] | None = None,
 ) -> SuiteVerdict:
     """Let GX judge ``plan.suite`` on what was measured over ``rows`` rows.
 
     Args:
         counts: for each of ``plan.conditions``, the number of rows for which it is true.
         aggregates: the value of each of ``plan.aggregates``, as Spark returns it.
-        frame: the rows that were measured; read only for rules that the pass could not serve, and only
-            their columns. Without it those rules end in an exception, as they would in GX.
+        frame: the rows that were measured, or what makes them; asked for and read only for rules that the pass could
+            not serve, and only their columns. Without it those rules end in an exception, as they would in GX.
 
     Raises:
         InvariantBroken: a count is absent or larger than ``rows``, or an aggregate is absent.
@@ -55,7 +55,8 @@ def judge(
     served = (rule for rule in plan.suite.rules if rule.name not in plan.extra)
     results = {rule.name: judgement.free(rule) for rule in served}
     extra = tuple(rule for rule in plan.suite.rules if results.get(rule.name) is None)
-    results |= judgement.with_data(extra, frame) if extra else {}
+    if extra:
+        results |= judgement.with_data(extra, frame() if callable(frame) else frame)
     return _verdict(plan, results, extra)
 
 

@@ -25,6 +25,7 @@ def warm(case: Case, spark: SparkSession, *, peers: bool = True) -> dict[str, Co
         "spark_udf": lambda: spark_udf(case, spark),
         "predict_batch_udf": lambda: predict_batch_udf(case, spark),
         "mapInPandas by hand": lambda: map_in_pandas(case, spark),
+        "scoreline, scoring alone": lambda: scoreline(case, spark, suites_too=False, unprofiled=True),
         "scoreline, no audit": lambda: scoreline(case, spark, suites_too=False, baseline="none"),
         "scoreline, drift only": lambda: scoreline(case, spark, suites_too=False),
         "scoreline, audited": lambda: scoreline(case, spark),
