@@ -39,13 +39,14 @@ def cut(spark: SparkSession, table: SourceTable, config: Config) -> tuple[tuple[
     """
     if storage.is_remote(config.sink.path, *(f.path for f in table.files)):
         raise Unsuitable("only Spark reaches stores that are not mounted")
+    columns = len(table.schema)
     if table.options is None:
-        return units.cut(_plain_footers(table, config).groups), None
+        return units.cut(_plain_footers(table, config).groups, columns), None
     form = _form(spark, table)
     filled = [f for f in table.files if f.size]
     _check_breaks(filled)
     _check_sample(form, sorted({0, len(filled) // 2, len(filled) - 1}), filled)
-    return units.cut(units.text_parts(filled, len(table.schema), text.PACKED)), form
+    return units.cut(units.text_parts(filled, columns, text.PACKED), columns), form
 
 
 def _form(spark: SparkSession, table: SourceTable) -> LineForm:

@@ -237,14 +237,18 @@ groups = st.lists(
 )
 
 
-@given(groups, st.integers(1, 64))
-def test_units_hold_every_row_group_once_and_tasks_every_unit_once(parts: list[RowGroup], cores: int) -> None:
-    found = units.cut(parts)
+@given(groups, st.integers(1, 64), st.integers(1, 2000))
+def test_units_hold_every_row_group_once_and_tasks_every_unit_once(
+    parts: list[RowGroup], cores: int, columns: int
+) -> None:
+    found = units.cut(parts, columns)
     pieces = [(p.path, g) for u in found for p in u.pieces for g in p.groups]
     assert sorted(pieces) == sorted((g.path, g.number) for g in parts)
     assert sum(u.rows for u in found) == sum(g.rows for g in parts)
     assert len({u.id for u in found}) == len(found)
-    assert units.cut(parts) == found
+    assert units.cut(parts, columns) == found
+    smallest = min(max(1, columns // 32) << 22, units.LARGEST)
+    assert all(u.bytes >= smallest for u in found[:-1])  # a unit's account has a share of each column
     planned = claims.shares(found, cores)
     assert [u for share in planned for u in share.own] == list(found)
     assert all(share.own for share in planned)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 _SMALLEST, LARGEST, _PARTS = 4 << 20, 128 << 20, 64  # bytes before compression
+_COLUMNS = 32  # for each so many a smallest unit is as large again: its account has a share of each column
 _TEXT = 4  # so many bytes of text are one of a row group: a unit's account costs what 10,000 rows do
 ACCOUNT, ROWS = "account.json", "rows.json"
 STOP, FAILED, CLAIMS = "stop", "failed.json", ".claims"
@@ -61,11 +62,11 @@ class Unit:
         return sum(p.bytes for p in self.pieces)
 
 
-def cut(groups: Iterable[Any]) -> tuple[Unit, ...]:
-    """Row groups, in their order, as units: about 64 of them, but none below 4 MB or (if a row group allows) above
-    128 MB."""
+def cut(groups: Iterable[Any], columns: int = 1) -> tuple[Unit, ...]:
+    """Row groups, in their order, as units: about 64 of them, but none below 4 MB (more where there are many columns)
+    or (if a row group allows) above 128 MB."""
     groups = [g for g in groups if g.rows]
-    target = target_of(sum(g.bytes for g in groups))
+    target = target_of(sum(g.bytes for g in groups), columns)
     units: list[Unit] = []
     waiting: list[Any] = []
     size = 0
@@ -92,7 +93,7 @@ class Part:
 def text_parts(files: Iterable[Any], fields: int, packed: tuple[str, ...]) -> list[Part]:
     """Texts in parts of a unit's size; those whose names end like ``packed`` ones are not cut."""
     files = [f for f in files if f.size]
-    target = _TEXT * target_of(sum(f.size for f in files) // _TEXT)
+    target = _TEXT * target_of(sum(f.size for f in files) // _TEXT, fields)
     parts = []
     for file in files:
         if file.path.endswith(packed):
@@ -104,9 +105,9 @@ def text_parts(files: Iterable[Any], fields: int, packed: tuple[str, ...]) -> li
     return parts
 
 
-def target_of(size: int) -> int:
+def target_of(size: int, columns: int = 1) -> int:
     """Bytes of a unit, of an input of this size."""
-    return min(max(size // _PARTS, _SMALLEST), LARGEST)
+    return min(max(size // _PARTS, _SMALLEST * max(1, columns // _COLUMNS)), LARGEST)
 
 
 def _unit(groups: Sequence[Any]) -> Unit:
