@@ -37,9 +37,10 @@ def batch_size(schema: pa.Schema) -> int:
     return int(np.clip(_BATCH_BYTES / width, _FEWEST, _MOST))
 
 
-def evenly(rows: int, most: int) -> int:
-    """Rows of a batch, so that the last one is not a handful: a batch has a price of its own."""
-    batches = max(1, -(-rows // most))
+def evenly(rows: int, about: int) -> int:
+    """Rows of a batch, at most half as many again as ``about``, so that all are alike: a batch has a price of its
+    own, which with a forest is a call for each tree."""
+    batches = max(1, round(rows / about))
     return max(1, -(-rows // batches))
 
 

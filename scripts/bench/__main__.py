@@ -95,7 +95,12 @@ def _contenders(case: Case, peers: bool) -> Iterator[dict[str, Contender]]:
         if case.kind == "warm":
             yield contenders.warm(case, spark, peers=peers)
         else:
-            yield {"drift": contenders.drift_overhead, "stages": stages.contenders}[case.kind](case, spark)
+            make = {
+                "drift": contenders.drift_overhead,
+                "stages": stages.contenders,
+                "floor": contenders.beside_the_floor,
+            }
+            yield make[case.kind](case, spark)
 
 
 def _session(case: Case) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 HOME = Path("build/bench")
 MODELS = ("logistic", "forest", "boosting", "lightgbm", "xgboost")
 FORMATS = ("parquet", "csv")
-KINDS = ("warm", "cold", "stages", "drift", "scale")
+KINDS = ("warm", "floor", "cold", "stages", "drift", "scale")
 DAY = "2026-01-01"
 
 
@@ -58,8 +58,21 @@ def usual(rows: int, rounds: int) -> Iterator[Case]:
     yield replace(base, model="boosting", rows=rows // 2)
     yield replace(base, form="csv", rows=rows // 4)
     yield replace(base, mixed=True, rows=rows // 4)
+    yield from floors(rows, rounds)
     yield replace(base, kind="drift")
     yield replace(base, kind="stages")
+
+
+def floors(rows: int, rounds: int) -> Iterator[Case]:
+    """Each model over so many rows that a pass takes seconds."""
+    for model, times in (
+        ("logistic", 4.0),
+        ("forest", 0.25),
+        ("boosting", 0.5),
+        ("lightgbm", 0.25),
+        ("xgboost", 1.0),
+    ):
+        yield Case("floor", model, rows=int(rows * times), rounds=rounds)
 
 
 def matrix(rows: int, rounds: int) -> Iterator[Case]:
@@ -72,6 +85,7 @@ def matrix(rows: int, rounds: int) -> Iterator[Case]:
     for form in FORMATS:
         for model in MODELS:
             yield Case("cold", model, form, rows=10_000, rounds=rounds)
+    yield from floors(rows, rounds)
     yield from (Case("drift", rows=rows, rounds=rounds), Case("stages", rows=rows, rounds=rounds))
     yield Case("scale", rows=rows * 10, rounds=min(rounds, 3))
 
@@ -82,6 +96,7 @@ def quick() -> Iterator[Case]:
     yield replace(small, kind="cold", rows=10_000)
     yield small
     yield replace(small, form="csv", mixed=True, model="xgboost")
+    yield replace(small, kind="floor")
     yield replace(small, kind="drift")
     yield replace(small, kind="stages")
     yield replace(small, kind="scale", rows=400_000)

@@ -34,11 +34,20 @@ def warm(case: Case, spark: SparkSession, *, peers: bool = True) -> dict[str, Co
         found["scoreline, audited, Spark reads and writes"] = lambda: scoreline(
             case, spark, scoring={"engine": "udf"}
         )
-    found["floor: pyarrow + model, one process per core"] = floors.processes(case)
+    found[floors.NAME] = floors.processes(case)
     found["floor: Spark reads and writes, no Python"] = lambda: spark_alone(case, spark)
     if peers:
         found |= outside.contenders(case, lambda: read(case, spark), lambda: stock(case, spark))
     return found
+
+
+def beside_the_floor(case: Case, spark: SparkSession) -> dict[str, Contender]:
+    """The stage in which rows are scored, with and without all that is measured of them, and the machine's floor."""
+    return {
+        "scoreline, scoring alone": lambda: scoreline(case, spark, suites_too=False, unprofiled=True),
+        "scoreline, audited": lambda: scoreline(case, spark),
+        floors.NAME: floors.processes(case),
+    }
 
 
 def drift_overhead(case: Case, spark: SparkSession) -> dict[str, Contender]:

@@ -18,6 +18,7 @@ from scripts.bench import inputs
 from scripts.bench.cases import HOME, Case
 from scripts.bench.measure import Contender
 
+NAME = "floor: pyarrow + model, one process per core"
 _BATCH = 65_536  # rows
 _model: Any = None
 

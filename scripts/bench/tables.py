@@ -16,6 +16,7 @@ _FLOOR = "floor: pyarrow + model, one process per core"
 _TITLES = {
     "cold": "Cold: the whole process, by spark-submit",
     "warm": "Warm: in a session that has run before",
+    "floor": "How near the floor: what pyarrow and the model alone take, with a process for each core",
     "stages": "Where the time goes",
     "drift": "What drift adds",
     "scale": "Ten times the rows",
@@ -59,6 +60,7 @@ def section(result: Mapping[str, Any]) -> str:
         "stages": _stages,
         "drift": _drift,
         "scale": _scale,
+        "floor": _floor,
     }
     whole = not result.get("absent") or result["kind"] not in make
     lines = make.get(result["kind"], _peers)(result) if whole else []
@@ -148,6 +150,17 @@ def _drift(result: Mapping[str, Any]) -> list[str]:
     told = f"Drift of {result['columns']} columns adds {added:.1%} ({low - 1:.1%} to {high - 1:.1%}) to the run's time."
     return [told, "No setting leaves the profile out; for this comparison alone the bench takes its columns away.", "",
             *table(["what", "seconds"], rows)]  # fmt: skip
+
+
+def _floor(result: Mapping[str, Any]) -> list[str]:
+    series: Mapping[str, Series] = result["series"]
+    rows = []
+    for name, one in series.items():
+        scoring = one.get("stage.score", one["seconds"])
+        low, high = spread(series[_FLOOR]["seconds"], scoring)
+        near = f"{ratio(series[_FLOOR]['seconds'], scoring):.2f} ({low:.2f} to {high:.2f})"
+        rows.append([name, f"{median(one['seconds']):.2f}", f"{median(scoring):.2f}", near])
+    return table(["what", "seconds", "of them scoring", "floor's time / scoring's"], rows)
 
 
 def _scale(result: Mapping[str, Any]) -> list[str]:
