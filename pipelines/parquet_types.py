@@ -10,13 +10,15 @@ import pyarrow.parquet as pq
 
 _NOTE = b"org.apache.spark.sql.parquet.row.metadata"  # what Spark writes of its own schema, and goes by
 _NOTED = frozenset(("boolean", "integer", "long", "float", "double", "string", "date", "timestamp"))
-_PLAIN: Mapping[tuple[str, str], str] = {
+_PLAIN: Mapping[
+    tuple[str, str], str
+] = {  # by physical and logical type; nanoseconds have no older "converted" one
     ("BOOLEAN", "NONE"): "boolean",
     ("INT32", "NONE"): "integer",
     ("INT64", "NONE"): "long",
     ("FLOAT", "NONE"): "float",
     ("DOUBLE", "NONE"): "double",
-    ("BYTE_ARRAY", "UTF8"): "string",
+    ("BYTE_ARRAY", "STRING"): "string",
     ("INT32", "DATE"): "date",
 }
 
@@ -28,7 +30,7 @@ def spark_types(metadata: pq.FileMetaData) -> Types | None:
     a say in one of them."""
     columns = [metadata.schema.column(i) for i in range(metadata.num_columns)]
     noted = (metadata.metadata or {}).get(_NOTE)
-    found = [(c.name, _PLAIN.get((c.physical_type, c.converted_type))) for c in columns]
+    found = [(c.name, _PLAIN.get((c.physical_type, c.logical_type.type))) for c in columns]
     if noted is not None:
         fields = json.loads(noted).get("fields", ())
         found = [(f["name"], None if f["metadata"] else _noted(f["type"])) for f in fields]
