@@ -14,7 +14,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,18 +115,18 @@ def _unit_of_a_run(case: Case) -> Sample:
     from scripts.bench.contenders import scoreline
 
     kept: list[Sample] = []
-    add = sums.of_units
+    add = sums.added
 
-    def keep(task: ScanTask, units: Sequence[str]) -> dict[str, Any]:
-        kept.append(Sample(task, (Path(task.folder) / units[0] / ACCOUNT).read_text()))
-        return add(task, units)
+    def keep(task: ScanTask, accounts: Iterable[Mapping[str, Any]]) -> Any:
+        kept.append(Sample(task, next(Path(task.folder).glob(f"*/{ACCOUNT}")).read_text()))
+        return add(task, accounts)
 
-    sums.of_units = keep
+    sums.added = keep  # type: ignore[assignment]
     try:
         spark = session("scoreline-scaling", {"spark.master": f"local[{case.cores}]"})
         scoreline(case, spark)
     finally:
-        sums.of_units = add
+        sums.added = add
     return kept[0]
 
 
