@@ -14,7 +14,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,11 +117,11 @@ def _unit_of_a_run(case: Case) -> Sample:
     kept: list[Sample] = []
     add = sums.added
 
-    def keep(task: ScanTask, accounts: Iterable[Mapping[str, Any]]) -> Any:
+    def keep(task: ScanTask, accounts: Iterator[dict[str, Any]]) -> sums.Sum:
         kept.append(Sample(task, next(Path(task.folder).glob(f"*/{ACCOUNT}")).read_text()))
         return add(task, accounts)
 
-    sums.added = keep  # type: ignore[assignment]
+    sums.added = keep
     try:
         spark = session("scoreline-scaling", {"spark.master": f"local[{case.cores}]"})
         scoreline(case, spark)
