@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 # Spark went away: nothing is left to put back, and the first error is the one to tell.
 _GONE = (Py4JError, OSError, PySparkException)
 
+_ARRIVAL = 3.0  # seconds in which a server has begun what it was sent
+
 # What one run needs, set for its time and put back afterwards.
 RUN_SETTINGS = {
     "spark.sql.session.timeZone": "UTC",  # CSV timestamps and all date extraction follow it
@@ -220,7 +222,11 @@ def stop_jobs(spark: SparkSession, name: str, patience: float = 10.0) -> None:
     """
     if is_remote(spark):
         with suppress(*_GONE):
-            spark.interruptTag(_group(name))
+            end = time.monotonic() + min(
+                patience, _ARRIVAL
+            )  # what was just sent is not known to the server yet
+            while not spark.interruptTag(_group(name)) and time.monotonic() < end:
+                time.sleep(0.1)
         return
     context = spark.sparkContext
     gateway: Any = context._gateway
