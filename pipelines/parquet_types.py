@@ -10,9 +10,8 @@ import pyarrow.parquet as pq
 
 _NOTE = b"org.apache.spark.sql.parquet.row.metadata"  # what Spark writes of its own schema, and goes by
 _NOTED = frozenset(("boolean", "integer", "long", "float", "double", "string", "date", "timestamp"))
-_PLAIN: Mapping[
-    tuple[str, str], str
-] = {  # by physical and logical type; nanoseconds have no older "converted" one
+# By physical and logical type: the older "converted" type says nothing of nanoseconds and of times without a zone.
+_PLAIN: Mapping[tuple[str, str], str] = {
     ("BOOLEAN", "NONE"): "boolean",
     ("INT32", "NONE"): "integer",
     ("INT64", "NONE"): "long",
@@ -30,10 +29,10 @@ def spark_types(metadata: pq.FileMetaData) -> Types | None:
     a say in one of them."""
     columns = [metadata.schema.column(i) for i in range(metadata.num_columns)]
     noted = (metadata.metadata or {}).get(_NOTE)
-    found = [(c.name, _PLAIN.get((c.physical_type, c.logical_type.type))) for c in columns]
-    if noted is not None:
-        fields = json.loads(noted).get("fields", ())
-        found = [(f["name"], None if f["metadata"] else _noted(f["type"])) for f in fields]
+    if noted is None:
+        found = [(c.name, _PLAIN.get((c.physical_type, c.logical_type.type))) for c in columns]
+    else:
+        found = _noted(noted)
     nested = any(c.max_repetition_level or c.path != c.name for c in columns)
     alike = len({n.lower() for n, _ in found}) < len(found)  # Spark refuses these, in its own words
     if nested or alike or len(found) != len(columns):
@@ -42,5 +41,14 @@ def spark_types(metadata: pq.FileMetaData) -> Types | None:
     return plain if len(plain) == len(found) else None
 
 
-def _noted(kind: object) -> str | None:
+def _noted(note: bytes) -> list[tuple[str, str | None]]:
+    """Name and plain type of each column of Spark's note; nothing of a note in another form, as early versions left."""
+    try:
+        fields = json.loads(note)["fields"]
+        return [(f["name"], None if f["metadata"] else _plain(f["type"])) for f in fields]
+    except (ValueError, KeyError, TypeError):
+        return []
+
+
+def _plain(kind: object) -> str | None:
     return kind if isinstance(kind, str) and kind in _NOTED else None

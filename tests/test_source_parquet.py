@@ -173,6 +173,18 @@ def test_what_spark_has_written_is_typed_as_it_noted(
     assert table(spark, folder).schema == spark.read.parquet(str(folder)).schema
 
 
+@pytest.mark.parametrize(
+    "note", ["StructType(List(StructField(id,LongType,true)))", "{}", "[]", '{"fields": [{}]}', "\u00e4"]
+)
+def test_a_note_that_is_none_of_sparks_is_left_to_spark(
+    spark: SparkSession, tmp_path: Path, note: str
+) -> None:
+    noted = {"org.apache.spark.sql.parquet.row.metadata": note}
+    file = write(tmp_path, pa.table({"id": [1]}).replace_schema_metadata(noted))
+    assert spark_types(pq.read_metadata(file)) is None
+    assert source.parquet_files.check(source.list_files(str(file))).types is None
+
+
 def test_plain_columns_cost_no_job(spark: SparkSession, tmp_path: Path) -> None:
     write(tmp_path, SOME_OF_EACH["plain"])
     spark.sparkContext.setJobGroup("plain columns", "")

@@ -222,9 +222,8 @@ def stop_jobs(spark: SparkSession, name: str, patience: float = 10.0) -> None:
     """
     if is_remote(spark):
         with suppress(*_GONE):
-            end = time.monotonic() + min(
-                patience, _ARRIVAL
-            )  # what was just sent is not known to the server yet
+            # what was sent just before is not known to the server yet
+            end = time.monotonic() + min(patience, _ARRIVAL)
             while not spark.interruptTag(_group(name)) and time.monotonic() < end:
                 time.sleep(0.1)
         return
