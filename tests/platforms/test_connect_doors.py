@@ -54,6 +54,7 @@ def test_a_command_that_is_stopped_takes_its_job_along_and_publishes_nothing(
     log, end = tmp_path / "stopped" / "log", time.monotonic() + 300
     while "INFO score" not in log.read_text() and process.poll() is None and time.monotonic() < end:
         time.sleep(0.1)
+    time.sleep(5)  # the server has begun the job that is to be taken along
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=250)  # the model would take an hour
     assert process.returncode == 143, log.read_text()[-3000:]
