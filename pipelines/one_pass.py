@@ -58,7 +58,8 @@ class OnePass:
 
     def run(self, staging: Staging) -> None:
         """The one big Spark job."""
-        publish.stage(self.frame, staging, screening.OUTCOME)
+        with session.interruptible(self.frame.sparkSession):
+            publish.stage(self.frame, staging, screening.OUTCOME)
 
     def collect(self, staging: Staging) -> dict[str, int]:
         """Take what Spark wrote as staged tables; rows by table, as their footers count them."""

@@ -43,8 +43,12 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def named_like_secrets(environ: Mapping[str, str]) -> list[str]:
-    """Values of the variables that look like secrets; paths of files and plain words are none."""
-    return [value for name, value in environ.items() if _is_secret(name, value)]
+    """Values of the variables that look like secrets; paths of files and plain words are none.
+
+    Another thread may take a variable away meanwhile, as an exporter does that answers late.
+    """
+    found = ((name, environ.get(name, "")) for name in list(environ))
+    return [value for name, value in found if _is_secret(name, value)]
 
 
 def _is_secret(name: str, value: str) -> bool:

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -367,6 +368,14 @@ def test_the_exception_of_a_notebook_s_run_tells_no_secret(tmp_path: Path) -> No
 )
 def test_a_variable_is_a_secret_by_its_name_and_its_value(name: str, value: str, secret: bool) -> None:
     assert named_like_secrets({name: value}) == ([value] if secret else [])
+
+
+def test_a_variable_that_another_thread_takes_away_meanwhile_is_none() -> None:
+    class Fading(dict[str, str]):
+        def __iter__(self) -> Iterator[str]:  # os.environ is asked for its names first, as here
+            yield from ("MY_TOKEN", "OTHER_TOKEN")
+
+    assert named_like_secrets(Fading(OTHER_TOKEN="gh-0123-4567")) == ["gh-0123-4567"]
 
 
 @pytest.mark.parametrize(

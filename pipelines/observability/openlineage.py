@@ -27,16 +27,16 @@ def send(events: Iterable[Any]) -> None:
     """
     from openlineage.client import OpenLineageClient
 
-    before = dict(os.environ)
+    before = set(os.environ)
     client = OpenLineageClient()
     try:
         for event in events:
             client.emit(event)
     finally:
         client.close(timeout=5)
-        for name in os.environ.keys() - before.keys():  # its own notes, the key among them
+        for name in set(os.environ) - before:  # its own notes, the key among them
             if name.startswith("OPENLINEAGE__"):
-                del os.environ[name]
+                os.environ.pop(name, None)
 
 
 def start(seen: Observed) -> Any:

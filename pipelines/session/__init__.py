@@ -23,6 +23,7 @@ from pyspark.sql import SparkSession
 
 from pipelines.errors import MARKER
 from pipelines.java import driver_options, find_java
+from pipelines.session.interrupts import interruptible
 from pipelines.session.platform import (
     await_server,
     hold,
@@ -37,16 +38,15 @@ from pipelines.session.rows import one_each
 from pipelines.session.shipping import code_digest, ship_bytes, ship_code
 
 __all__ = [
-    "RUN_SETTINGS", "await_server", "code_digest", "described", "hold", "is_remote", "jvm_peak", "one_each",
-    "parallelism", "place", "release", "session", "settings", "shares_folder", "ship_bytes", "ship_code", "stop_jobs",
-    "task_seconds",
+    "RUN_SETTINGS", "await_server", "code_digest", "described", "hold", "interruptible", "is_remote", "jvm_peak",
+    "one_each", "parallelism", "place", "release", "session", "settings", "shares_folder", "ship_bytes", "ship_code",
+    "stop_jobs", "task_seconds",
 ]  # fmt: skip
 
 log = logging.getLogger(__name__)
 # Spark went away: nothing is left to put back, and the first error is the one to tell.
 _GONE = (Py4JError, OSError, PySparkException)
 
-_ARRIVAL = 3.0  # seconds in which a server has begun what it was sent
 
 # What one run needs, set for its time and put back afterwards.
 RUN_SETTINGS = {
@@ -222,10 +222,7 @@ def stop_jobs(spark: SparkSession, name: str, patience: float = 10.0) -> None:
     """
     if is_remote(spark):
         with suppress(*_GONE):
-            # what was sent just before is not known to the server yet
-            end = time.monotonic() + min(patience, _ARRIVAL)
-            while not spark.interruptTag(_group(name)) and time.monotonic() < end:
-                time.sleep(0.1)
+            spark.interruptTag(_group(name))
         return
     context = spark.sparkContext
     gateway: Any = context._gateway

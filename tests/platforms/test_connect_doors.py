@@ -44,8 +44,16 @@ def test_the_command_takes_the_server_from_its_environment(
     assert len(pd.read_parquet(site.root("doors", "plain") / "predictions")) == 897
 
 
+BOTH_CORES = """
+from pyspark.sql import SparkSession
+frame = SparkSession.builder.getOrCreate().range(0, 2, 1, 2)
+frame.mapInPandas(lambda batches: batches, "id long", barrier=True).collect()
+"""  # tasks of a barrier begin together or not at all
+
+
+@pytest.mark.parametrize("seconds", [0, 0.1, 0.3, 5], ids="{} s into its pass".format)
 def test_a_command_that_is_stopped_takes_its_job_along_and_publishes_nothing(
-    site: Site, server: Server, tmp_path: Path
+    site: Site, server: Server, tmp_path: Path, seconds: float
 ) -> None:
     model = save(
         Sleeping(), tmp_path / "m", signature({"a": "double", "b": "double"}, {"prediction": "double"})
@@ -53,14 +61,12 @@ def test_a_command_that_is_stopped_takes_its_job_along_and_publishes_nothing(
     process = started(site, tmp_path / "stopped", server.client(tmp_path), model)
     log, end = tmp_path / "stopped" / "log", time.monotonic() + 300
     while "INFO score" not in log.read_text() and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.1)
-    time.sleep(5)  # the server has begun the job that is to be taken along
+        time.sleep(0.01)
+    time.sleep(seconds)  # the server has begun the job only after 5 s for sure
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=250)  # the model would take an hour
     assert process.returncode == 143, log.read_text()[-3000:]
     assert json.loads(out)["error"]["message"] == "stopped by SIGTERM."
     assert not list(site.root("doors", "stopped").glob("predictions/*"))
-    # the two cores of the server are free again
-    again = started(site, tmp_path / "after", server.client(tmp_path), str(site.home / "toy-model"))
-    again.communicate(timeout=250)
-    assert again.returncode == 0
+    env = dict(server.client(tmp_path))
+    subprocess.run([sys.executable, "-c", BOTH_CORES], env=env, check=True, timeout=100)
