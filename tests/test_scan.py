@@ -259,6 +259,25 @@ def test_units_hold_every_row_group_once_and_tasks_every_unit_once(
         )
 
 
+@pytest.mark.parametrize(
+    ("count", "gigabytes", "tasks", "helping"),
+    [
+        (3, 0.1, 3, True),
+        (64, 1, 4, True),
+        (64, 16, 4, True),
+        (64, 17, 12, True),  # cores that come meanwhile find some to do
+        (6_400, 100, 400, False),  # too many to tell each of all
+    ],
+)
+def test_each_core_has_one_task_that_helps_the_others_unless_they_are_long(
+    count: int, gigabytes: float, tasks: int, helping: bool
+) -> None:
+    size = int(gigabytes * 2**30 / count)
+    found = [Unit(f"u{i}", (Piece("f", (i,), 1, size),)) for i in range(count)]
+    planned = claims.shares(found, cores=4)
+    assert (len(planned), all(share.others for share in planned)) == (tasks, helping)
+
+
 @pytest.mark.parametrize(("count", "cores"), [(64, 2), (64, 1000), (2000, 1000), (100_000, 300)])
 def test_what_is_sent_to_all_tasks_does_not_grow_as_the_square_of_the_units(count: int, cores: int) -> None:
     found = [Unit(f"u{i}", (Piece("f", (i,), 1, 1),)) for i in range(count)]

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pipelines.scoring.units import CLAIMS, LARGEST, Unit
 
 _TOLD = 20_000  # units at most that all tasks together are told of, so that what is sent does not grow as their square
+_LONG = 4 << 30  # bytes of input that a core has before cores may come and go meanwhile
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,16 @@ class Share:
 def shares(units: Sequence[Unit], cores: int) -> list[Share]:
     """Units by Spark task.
 
-    Starting a task costs Spark and Python about 0.2 s, so that there is one a core, and whoever is ready first helps
-    the others. Where tasks would be very long, or would have to know of too many units, there are more of them, three a
-    core at least, and each keeps to its own: cores may come and go meanwhile.
+    There is one a core, and whoever is ready first helps the others. Where tasks would be long there are three a core,
+    for cores that come meanwhile; where they would have to know of too many units, there are more of them and each
+    keeps to its own.
     """
-    long = sum(u.bytes for u in units) // (2 * LARGEST)
-    helping = long <= cores and min(len(units), cores) * len(units) <= _TOLD
-    count = max(1, min(len(units), cores if helping else max(3 * cores, long)))
+    total = sum(u.bytes for u in units)
+    count = min(len(units), cores if total <= cores * _LONG else 3 * cores)
+    helping = count * len(units) <= _TOLD
+    if not helping:
+        count = max(3 * cores, total // (2 * LARGEST))
+    count = max(1, min(len(units), count))
     size, larger = divmod(len(units), count)
     ends = [size * i + min(i, larger) for i in range(count + 1)]
     parts = [tuple(units[a:b]) for a, b in pairwise(ends)]

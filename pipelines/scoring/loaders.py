@@ -23,6 +23,7 @@ from typing import Any
 from pipelines.profiles import ColumnSpec
 from pipelines.records import ModelColumn
 from pipelines.scoring import compiled, environment, sharing
+from pipelines.scoring.reuse import spare_from_collection
 
 Predict = Callable[[Any], Any]
 _CACHED_MODELS = 2  # the model of this run and, in a session that lives long, the one before it
@@ -89,8 +90,10 @@ def load(
     if spec.compile_tolerance is not None:
         model = _in_its_fastest_form(model, spec.method, inputs, specs, spec.compile_tolerance)
     _cache[key] = model
+    full = len(_cache) > _CACHED_MODELS
     while len(_cache) > _CACHED_MODELS:
         _cache.popitem(last=False)
+    spare_from_collection(let_go=full)
     return model, True
 
 

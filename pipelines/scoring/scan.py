@@ -21,6 +21,7 @@ from pipelines.scoring.allocator import keep_freed_memory
 from pipelines.scoring.claims import Share, taken
 from pipelines.scoring.refusals import uri
 from pipelines.scoring.rest import Lines
+from pipelines.scoring.reuse import reusable
 from pipelines.scoring.units import (
     Piece,
     Rows,
@@ -50,19 +51,22 @@ def scan(
     """
     pa.set_cpu_count(1)  # Spark runs one worker per core
     keep_freed_memory()
-    done: list[str] = []
-    for planned in (p for batch in batches for p in batch.column("units").to_pylist()):
-        share: Share = pickle.loads(planned)
-        for unit in taken(task.folder, share):
-            if stopped(task.folder):
-                break
-            try:
-                _score_unit(task, unit, payload)
-            except ModelFailedHere as error:
-                note(task.folder, error.body)
-                break
-            done.append(unit.id)
-    yield pa.RecordBatch.from_pydict({"unit": pa.array(done, pa.string())})
+    with reusable():
+        planned = [p for batch in batches for p in batch.column("units").to_pylist()]
+        done = [unit for share in planned for unit in _scored(task, pickle.loads(share), payload)]
+        yield pa.RecordBatch.from_pydict({"unit": pa.array(done, pa.string())})
+
+
+def _scored(task: ScanTask, share: Share, payload: Callable[[], bytes]) -> Iterator[str]:
+    for unit in taken(task.folder, share):
+        if stopped(task.folder):
+            return
+        try:
+            _score_unit(task, unit, payload)
+        except ModelFailedHere as error:
+            note(task.folder, error.body)
+            return
+        yield unit.id
 
 
 def _score_unit(task: ScanTask, unit: Unit, payload: Callable[[], bytes]) -> None:

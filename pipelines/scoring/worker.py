@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipelines.scoring.account import Account, Task, attempts
 from pipelines.scoring.allocator import keep_freed_memory
 from pipelines.scoring.loaders import LoadedModel
+from pipelines.scoring.reuse import reusable
 
 ERROR, STATE = "__error", "__state"  # a model may well have an output called error
 BITS = 60  # rules per mask column, as in pipelines.rules, which workers do not import
@@ -29,7 +30,14 @@ def run(
     the last batch).
     """
     keep_freed_memory()
-    account = Account(task, attempts())
+    with reusable():
+        yield from _scored(Account(task, attempts()), payload, batches)
+
+
+def _scored(
+    account: Account, payload: Callable[[], bytes], batches: Iterator[tuple[pa.Array, ...]]
+) -> Iterator[pa.Array]:
+    task = account.task
     bits = [np.zeros(BITS, np.int64) for _ in task.critical]
     loaded: LoadedModel | None = None
     waiting: list[pa.Array] | None = None
