@@ -28,7 +28,7 @@ from pipelines import run_batch, source, unit_watch
 from pipelines.config import Config
 from pipelines.errors import ConfigInvalid, DataRefused, ModelFailed
 from pipelines.parquet_files import RowGroup
-from pipelines.scoring import claims, units
+from pipelines.scoring import claims, row_groups, units
 from pipelines.scoring.claims import Share
 from pipelines.scoring.refusals import uri
 from pipelines.scoring.row_groups import batches
@@ -235,6 +235,27 @@ groups = st.lists(
 ).map(
     lambda parts: [RowGroup(f"f{path}", n, rows, size) for n, (path, rows, size) in enumerate(sorted(parts))]
 )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "runs"),
+    [
+        ([0, 1], [[0], [1]]),  # what is read together is in memory together
+        ([2, 3, 4, 5], [[2, 3, 4], [5]]),
+        ([3, 0, 5], [[3, 0], [5]]),
+    ],
+)
+def test_row_groups_are_read_one_by_one_unless_they_are_small(
+    tmp_path: Path, chosen: list[int], runs: list[list[int]]
+) -> None:
+    path = tmp_path / "f.parquet"
+    with pq.ParquetWriter(path, pa.schema({"n": pa.int64()})) as file:
+        for rows in (100, 90, 10, 20, 30, 40):
+            file.write_table(pa.table({"n": range(rows)}), row_group_size=rows)
+    footer = pq.read_metadata(path)
+    found = list(row_groups._runs(chosen, footer, 50))
+    assert [run for run, _ in found] == runs
+    assert sum(rows for _, rows in found) == sum(footer.row_group(g).num_rows for g in chosen)
 
 
 @given(groups, st.integers(1, 64), st.integers(1, 2000))

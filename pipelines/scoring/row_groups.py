@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import pyarrow as pa
@@ -24,11 +24,24 @@ def batches(schema: pa.Schema, piece: Piece) -> Iterator[dict[str, pa.Array]]:
         if any(map(_varies, schema.types)):  # how long texts are only the data know
             probe = file.iter_batches(_PROBE, row_groups=groups[:1], columns=names, use_threads=False)
             size = min(size, *(rows_for(_BATCH_BYTES, b) for b in islice(probe, 1)))
-        size = evenly(piece.rows, size)
-        for batch in file.iter_batches(size, row_groups=groups, columns=names, use_threads=False):
-            for part in _slices(batch):
+        for run, rows in _runs(groups, file.metadata, size):
+            read = file.iter_batches(evenly(rows, size), row_groups=run, columns=names, use_threads=False)
+            for part in chain.from_iterable(map(_slices, read)):
                 found = dict(zip(part.schema.names, part.columns, strict=True))
                 yield {f.name: typed(found[f.name], f.type) for f in schema}
+
+
+def _runs(groups: list[int], footer: pq.FileMetaData, least: int) -> Iterator[tuple[list[int], int]]:
+    """Row groups that are read together, with their rows: each alone, as all bytes of those that are read together are
+    held at the same time, but small ones until they have ``least`` rows."""
+    run: list[int] = []
+    rows = 0
+    for group in groups:
+        run.append(group)
+        rows += footer.row_group(group).num_rows
+        if rows >= least or group == groups[-1]:
+            yield run, rows
+            run, rows = [], 0
 
 
 def batch_size(schema: pa.Schema) -> int:
