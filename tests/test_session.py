@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import threading
 import time
@@ -19,6 +20,7 @@ from pyspark.sql import SparkSession
 import pipelines
 from pipelines import session
 from pipelines.errors import MARKER, SparkUnavailable
+from pipelines.session import platform
 
 
 def test_the_active_session_is_reused(spark: SparkSession) -> None:
@@ -156,3 +158,16 @@ def test_a_connect_server_that_does_not_answer_is_unavailable_at_once(
     assert (caught.value.exit_code, caught.value.retryable) == (69, True)
     with pytest.raises(ValueError, match="closed"):  # else the client tries for minutes when the process ends
         channel.unary_unary("/any")(b"")
+
+
+def test_a_process_that_ends_asks_a_connect_server_for_nothing() -> None:
+    class Client:
+        def _cleanup_ml_cache(self) -> None:
+            raise AssertionError("asked")
+
+    spark = SimpleNamespace(client=Client())
+    known = atexit._ncallbacks()
+    atexit.register(spark.client._cleanup_ml_cache)  # as the client of a new session does
+    platform.part_quietly(spark)
+    assert atexit._ncallbacks() == known
+    platform.part_quietly(SimpleNamespace(client=object()))  # of another version

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from pipelines.scoring.units import Piece
 
-_BATCH_BYTES, _FEWEST, _MOST = 8 << 20, 1024, 65_536
+_BATCH_BYTES, _OF_COLUMN, _LARGEST_BATCH = 8 << 20, 80_000, 32 << 20
+_FEWEST, _MOST = 1024, 65_536
 _TEXT, _PROBE, _LARGEST = 16, 256, 256 << 20  # bytes, rows, bytes
 
 
@@ -23,7 +24,7 @@ def batches(schema: pa.Schema, piece: Piece) -> Iterator[dict[str, pa.Array]]:
         size = batch_size(schema)
         if any(map(_varies, schema.types)):  # how long texts are only the data know
             probe = file.iter_batches(_PROBE, row_groups=groups[:1], columns=names, use_threads=False)
-            size = min(size, *(rows_for(_BATCH_BYTES, b) for b in islice(probe, 1)))
+            size = min(size, *(rows_for(_room(schema), b) for b in islice(probe, 1)))
         for run, rows in _runs(groups, file.metadata, size):
             read = file.iter_batches(evenly(rows, size), row_groups=run, columns=names, use_threads=False)
             for part in chain.from_iterable(map(_slices, read)):
@@ -45,9 +46,14 @@ def _runs(groups: list[int], footer: pq.FileMetaData, least: int) -> Iterator[tu
 
 
 def batch_size(schema: pa.Schema) -> int:
-    """Rows of about ``_BATCH_BYTES``, texts counted as a few bytes."""
+    """Rows of about 8 MB, texts counted as a few bytes."""
     width = sum(_TEXT if _varies(kind) else kind.bit_width / 8 for kind in schema.types)
-    return int(np.clip(_BATCH_BYTES / width, _FEWEST, _MOST))
+    return int(np.clip(_room(schema) / width, _FEWEST, _MOST))
+
+
+def _room(schema: pa.Schema) -> int:
+    """Bytes of a batch; of many columns more, as each column of a batch has a price of its own."""
+    return int(np.clip(_OF_COLUMN * len(schema), _BATCH_BYTES, _LARGEST_BATCH))
 
 
 def evenly(rows: int, about: int) -> int:

@@ -29,6 +29,7 @@ from pipelines.session.platform import (
     hold,
     is_remote,
     parallelism,
+    part_quietly,
     release,
     shares_folder,
     task_seconds,
@@ -81,9 +82,9 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
         builder = builder.config(key, value)
     with _own_interrupts():
         if "SPARK_REMOTE" in os.environ:
-            await_server(
-                SparkSession.builder.getOrCreate()
-            )  # settings would make the client ask, for minutes
+            bare = SparkSession.builder.getOrCreate()  # settings would make the client ask, for minutes
+            await_server(bare)
+            part_quietly(bare)
             return builder.getOrCreate()
         spark = builder.getOrCreate()
     _quieten(spark)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +33,13 @@ def await_server(spark: Any, seconds: float = 30.0) -> None:
             f"Spark: no Connect server answers at {place or 'the address of the session'}.",
             hint="Start it, or correct SPARK_REMOTE, then run again; another program may have the port.",
         ) from error
+
+
+def part_quietly(spark: Any) -> None:
+    """When a process ends, a Connect client asks its server to forget the models of Spark ML, of which it has none, and
+    goes on asking for ten minutes where the server is gone."""
+    with suppress(AttributeError):  # of another version
+        atexit.unregister(spark.client._cleanup_ml_cache)
 
 
 def is_remote(spark: Any) -> bool:
