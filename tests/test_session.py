@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import signal
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -14,13 +15,13 @@ from types import SimpleNamespace
 import grpc
 import pyarrow as pa
 import pytest
+from processes import ROOT
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
 import pipelines
 from pipelines import session
 from pipelines.errors import MARKER, SparkUnavailable
-from pipelines.session import platform
 
 
 def test_the_active_session_is_reused(spark: SparkSession) -> None:
@@ -160,14 +161,23 @@ def test_a_connect_server_that_does_not_answer_is_unavailable_at_once(
         channel.unary_unary("/any")(b"")
 
 
-def test_a_process_that_ends_asks_a_connect_server_for_nothing() -> None:
-    class Client:
-        def _cleanup_ml_cache(self) -> None:
-            raise AssertionError("asked")
+ENDS = """
+import atexit
+from types import SimpleNamespace
 
-    spark = SimpleNamespace(client=Client())
-    known = atexit._ncallbacks()
-    atexit.register(spark.client._cleanup_ml_cache)  # as the client of a new session does
-    platform.part_quietly(spark)
-    assert atexit._ncallbacks() == known
-    platform.part_quietly(SimpleNamespace(client=object()))  # of another version
+from pipelines.session import platform
+
+class Client:
+    def _cleanup_ml_cache(self):
+        print("asked")
+
+spark = SimpleNamespace(client=Client())
+atexit.register(spark.client._cleanup_ml_cache)  # as the client of a new session does
+platform.part_quietly(spark)
+platform.part_quietly(SimpleNamespace(client=object()))  # of another version
+"""
+
+
+def test_a_process_that_ends_asks_a_connect_server_for_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == ""
