@@ -21,6 +21,7 @@ from pipelines import (
     footprint,
     gates,
     incremental,
+    input_files,
     outcome,
     publish,
     references,
@@ -171,7 +172,7 @@ def _list(attempt: Attempt, place: publish.Slot) -> tuple[InputFile, ...]:
     config = attempt.config
     with attempt.stage("list"):
         registry.check_uri(config.model.uri)
-        files = source.list_files(config.source.path)
+        files = input_files.list_files(config.source.path)
         return _new(attempt, place, files) if config.source.incremental else files
 
 
@@ -283,5 +284,5 @@ def _score(attempt: Attempt, plan: _Plan, staging: publish.Staging, base: Any) -
 
 def _run_id(config: Config, model: ResolvedModel, table: source.SourceTable) -> str:
     """Derived from configuration, model and inputs: the same work has the same name."""
-    parts = (config.digest(), model.digest, model.model_id, source.files_digest(table.files))
+    parts = (config.digest(), model.digest, model.model_id, input_files.files_digest(table.files))
     return "r" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -15,7 +15,16 @@ from urllib.parse import urlsplit
 import yaml
 from pyspark.sql.types import AtomicType
 
-from pipelines import model_objects, profiles, registry, sample, scoring, screening, source, suite_proposal
+from pipelines import (
+    input_files,
+    model_objects,
+    profiles,
+    registry,
+    sample,
+    scoring,
+    screening,
+    suite_proposal,
+)
 from pipelines.config import Config
 from pipelines.errors import ConfigInvalid, SinkUnwritable, UsageWrong
 from pipelines.profiles import TableProfile
@@ -83,7 +92,7 @@ def scaffold(wish: Wish) -> Scaffold:
     """
     name = _name(wish)
     paths = _paths(wish, name)
-    files = source.list_files(wish.sample)
+    files = input_files.list_files(wish.sample)
     config = _least_config(wish, name)
     model = _resolved(config)
     looked = sample.look(wish.sample, files, [c.name for c in model.inputs])

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from pipelines import part_pass, publish, source
+from pipelines import input_files, part_pass, publish
 from pipelines.parquet_files import check
 from pipelines.records import InputFile
 from pipelines.scoring import claims, sums, units
@@ -139,11 +139,11 @@ def driver_share(count: int, sample: Sample) -> dict[str, Any]:
     data = _small_files(root / "in", count)
     seconds: dict[str, float] = {}
     with _timed(seconds, "list"):
-        files = source.list_files(str(data))
+        files = input_files.list_files(str(data))
     with _timed(seconds, "footers"):
         footers = check(files)
     with _timed(seconds, "digest"):
-        source.files_digest(files)
+        input_files.files_digest(files)
     with _timed(seconds, "cut"):
         planned = units.cut(replace(g, bytes=128 << 20) for g in footers.groups)
         claims.shares(planned, 1000)

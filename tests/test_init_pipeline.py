@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from jobs.init_pipeline import command
-from pipelines import load_config, profiles, run_batch, sample, source, suite_proposal
+from pipelines import input_files, load_config, profiles, run_batch, sample, suite_proposal
 from pipelines.errors import ConfigInvalid, InputUnavailable
 from pipelines.expectations import load_suite
 from pipelines.records import ModelColumn
@@ -397,7 +397,7 @@ def test_reader_options_of_a_csv_file_are_found_out(
     text: str, options: dict[str, Any], rows: int, tmp_path: Path
 ) -> None:
     (tmp_path / "x.csv").write_text(text)
-    looked = sample.look(str(tmp_path), source.list_files(str(tmp_path)), ["A", "b"])
+    looked = sample.look(str(tmp_path), input_files.list_files(str(tmp_path)), ["A", "b"])
     assert (looked.options, looked.rows.num_rows, list(looked.types)) == (options, rows, ["a", "b"])
 
 
@@ -416,7 +416,7 @@ def test_a_sample_that_shows_nothing_is_refused_as_input(
 ) -> None:
     (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(InputUnavailable, match=message):
-        sample.look(str(tmp_path), source.list_files(str(tmp_path)))
+        sample.look(str(tmp_path), input_files.list_files(str(tmp_path)))
 
 
 def test_folder_names_make_columns_only_below_the_sample(tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ def test_folder_names_make_columns_only_below_the_sample(tmp_path: Path) -> None
         folder.mkdir(parents=True)
         pd.DataFrame({"a": [1.0]}).to_parquet(folder / "x.parquet")
     where = str(tmp_path / f"day={DAY}")
-    looked = sample.look(where, source.list_files(where))
+    looked = sample.look(where, input_files.list_files(where))
     assert list(looked.types) == ["a", "region"]
     assert sorted(looked.rows["region"].to_pylist()) == ["eu", "us"]
     assert looked.total == 2

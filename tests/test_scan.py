@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from pipelines import run_batch, source, unit_watch
+from pipelines import input_files, run_batch, source, unit_watch
 from pipelines.config import Config
 from pipelines.errors import ConfigInvalid, DataRefused, ModelFailed
 from pipelines.parquet_files import RowGroup
@@ -224,7 +224,7 @@ def test_a_rule_that_only_spark_can_ask_is_left_to_spark(
 def test_the_quarantine_names_a_file_as_spark_does(spark: SparkSession, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     pq.write_table(pa.table({"x": [1]}), path)
-    file = source.list_files(str(path))
+    file = input_files.list_files(str(path))
     found = spark.read.parquet(*source._paths(file)).select(F.col("_metadata.file_path")).first()
     assert found is not None
     assert uri(str(path)) == found[0]

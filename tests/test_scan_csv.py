@@ -17,7 +17,7 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from pipelines import csv_files, source
+from pipelines import csv_files, input_files, source
 from pipelines.config import Source
 from pipelines.csv_forms import NoForm, line_form
 from pipelines.rules import never_null
@@ -72,7 +72,9 @@ def read_by_spark(spark: SparkSession, file: Path, kinds: list[str], sep: str) -
     """The values of the records in their order, and whether each is free of objections."""
     names = [f"c{i}" for i in range(len(kinds))]
     config = Source(format="csv", path=str(file), header=tuple(names), options={"sep": sep})
-    found = source.read(spark, config, dict(zip(names, kinds, strict=True)), source.list_files(str(file)))
+    found = source.read(
+        spark, config, dict(zip(names, kinds, strict=True)), input_files.list_files(str(file))
+    )
     broken = [never_null(r.predicate()).alias(f"__b{i}") for i, r in enumerate(found.rules)]
     table = found.frame.select("*", *broken).coalesce(1).toArrow()
     good = ~np.any([table[f"__b{i}"].to_numpy() for i in range(len(broken))], axis=0)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines import source
+from pipelines import input_files, source
 from pipelines.config import Source
 from pipelines.errors import ConfigInvalid, InputUnavailable, ScorelineError
 from pipelines.rules import never_null
@@ -32,7 +32,7 @@ def table(
     spark: SparkSession, path: Path | str, wanted: Mapping[str, str] = TYPES, **given: Any
 ) -> source.SourceTable:
     config = Source(format="csv", path=str(path), **given)
-    return source.read(spark, config, {**wanted, **config.types}, source.list_files(config.path))
+    return source.read(spark, config, {**wanted, **config.types}, input_files.list_files(config.path))
 
 
 def write(folder: Path, data: bytes | str, name: str = "in.csv") -> Path:
@@ -338,7 +338,7 @@ def test_a_broken_archive_is_named(spark: SparkSession, tmp_path: Path, data: by
 @pytest.mark.parametrize("path", ["s3://bucket/x.csv", "nonsense://x/y/*.csv"])
 def test_a_store_whose_connector_is_missing_is_refused_with_a_way_out(spark: SparkSession, path: str) -> None:
     with pytest.raises(InputUnavailable, match=r"No FileSystem for scheme") as caught:
-        source.list_files(path)
+        input_files.list_files(path)
     assert "--packages" in caught.value.hint
 
 
@@ -346,7 +346,7 @@ def test_a_store_whose_connector_is_missing_is_refused_with_a_way_out(spark: Spa
 def test_a_path_that_leads_to_nothing_is_named(tmp_path: Path, path: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputUnavailable, match="nothing to read at") as caught:
-        source.list_files(str(tmp_path / path))
+        input_files.list_files(str(tmp_path / path))
     assert str(tmp_path / path) in str(caught.value)
 
 
@@ -354,14 +354,14 @@ def test_a_path_that_leads_to_nothing_is_named(tmp_path: Path, path: str) -> Non
 def test_a_file_that_spark_would_pass_over_is_refused_by_name(tmp_path: Path, name: str) -> None:
     write(tmp_path, "id\n1\n", name)
     with pytest.raises(InputUnavailable, match="Spark cannot read a file whose name"):
-        source.list_files(str(tmp_path / name))
+        input_files.list_files(str(tmp_path / name))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
     write(tmp_path, "id\n1\n").chmod(0)
     with pytest.raises(InputUnavailable, match=r"in\.csv' is not readable"):
-        source.list_files(str(tmp_path))
+        input_files.list_files(str(tmp_path))
 
 
 def test_a_file_cut_within_a_line_is_warned_of(spark: SparkSession, tmp_path: Path) -> None:
@@ -373,12 +373,12 @@ def test_a_file_cut_within_a_line_is_warned_of(spark: SparkSession, tmp_path: Pa
 
 def test_the_digest_of_the_files_changes_with_any_of_them(tmp_path: Path) -> None:
     file = write(tmp_path, "id\n1\n")
-    before = source.files_digest(source.list_files(str(tmp_path)))
-    assert before == source.files_digest(source.list_files(str(tmp_path)))
+    before = input_files.files_digest(input_files.list_files(str(tmp_path)))
+    assert before == input_files.files_digest(input_files.list_files(str(tmp_path)))
     os.utime(file, ns=(1, 1))
-    changed = source.files_digest(source.list_files(str(tmp_path)))
+    changed = input_files.files_digest(input_files.list_files(str(tmp_path)))
     write(tmp_path, "id\n1\n", "more.csv")
-    assert len({before, changed, source.files_digest(source.list_files(str(tmp_path)))}) == 3
+    assert len({before, changed, input_files.files_digest(input_files.list_files(str(tmp_path)))}) == 3
 
 
 def test_only_errors_of_ours_leave_the_reader(spark: SparkSession, tmp_path: Path) -> None:

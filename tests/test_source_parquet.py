@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from pipelines import source
+from pipelines import input_files, source
 from pipelines.config import Source
 from pipelines.errors import ConfigInvalid, InputUnavailable
 from pipelines.parquet_types import spark_types
@@ -30,7 +30,7 @@ def table(
     spark: SparkSession, path: Path | str, wanted: dict[str, str] | None = None, **given: Any
 ) -> source.SourceTable:
     config = Source(format="parquet", path=str(path), **given)
-    return source.read(spark, config, wanted or {}, source.list_files(config.path))
+    return source.read(spark, config, wanted or {}, input_files.list_files(config.path))
 
 
 def write(folder: Path, data: dict[str, Any] | pa.Table, name: str = "part.parquet") -> Path:
@@ -182,7 +182,7 @@ def test_a_note_that_is_none_of_sparks_is_left_to_spark(
     noted = {"org.apache.spark.sql.parquet.row.metadata": note}
     file = write(tmp_path, pa.table({"id": [1]}).replace_schema_metadata(noted))
     assert spark_types(pq.read_metadata(file)) is None
-    assert source.parquet_files.check(source.list_files(str(file))).types is None
+    assert source.parquet_files.check(input_files.list_files(str(file))).types is None
 
 
 def test_plain_columns_cost_no_job(spark: SparkSession, tmp_path: Path) -> None:

@@ -7,15 +7,11 @@ system killed, calls the model with smaller batches.
 
 from __future__ import annotations
 
-import faulthandler
 import json
 import os
 import resource
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,13 +26,14 @@ from pipelines.redaction import named_like_secrets, redact
 from pipelines.scoring.frames import to_frame
 from pipelines.scoring.loaders import LoadedModel, ModelSpec, load
 from pipelines.scoring.outputs import WrongOutput, arrow_type, to_arrays
+from pipelines.scoring.spark_task import partition, worker_name
 from pipelines.scoring.states import WorkerState
+from pipelines.scoring.time_limit import TooSlow, limited
 
 UNFIT = "prediction is missing, NaN or infinite"
 ISOLATED_PER_BATCH = 64  # more than these failing alone in one batch, and the model as a whole has failed;
 ISOLATED_ANYWAY = 8  # but a small batch, the last one of a task say, may hold nothing but these
 SMALLER = 3  # a retried task's batches have 2**-3 of the rows
-_GRACE = 10.0  # seconds that native code has to come back after its time is over
 
 
 class ModelFailedHere(Exception):
@@ -45,10 +42,6 @@ class ModelFailedHere(Exception):
     def __init__(self, problem: str, batch: int) -> None:
         self.body = {"problem": problem, "batch": batch, "partition": partition(), "stage": "predict"}
         super().__init__(f"{MARKER}{json.dumps(self.body)}{MARKER}")
-
-
-class TooSlow(BaseException):
-    """The model has not answered in time. No ``Exception``, so that no model's own handler swallows it."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +87,7 @@ class Account:
             raise ModelFailedHere(
                 f"the model cannot be loaded: {type(error).__name__}: {error}", 0
             ) from error
-        me = _worker_name()
+        me = worker_name()
         loads = ((me, time.perf_counter() - start),) if fresh else ()
         classes = () if model.classes is None else tuple(str(c) for c in model.classes)
         self.state = replace(
@@ -240,30 +233,6 @@ class Account:
             profile.update(_by_class("probability", probability, classes), answered)
 
 
-@contextmanager
-def limited(seconds: float) -> Iterator[None]:
-    """Raise TooSlow where the block takes longer, and end the process where native code never comes back.
-
-    Only the main thread of a process, where Spark runs its workers, can be interrupted.
-    """
-    if not seconds or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: Any) -> None:
-        raise TooSlow
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    faulthandler.dump_traceback_later(seconds + _GRACE, exit=True)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        faulthandler.cancel_dump_traceback_later()
-
-
 def _by_class(name: str, array: pa.ListArray, classes: Sequence[Any]) -> dict[str, np.ndarray]:
     """``probability_<class>``: one array per class from the lists of the rows that have one."""
     values = array.drop_null().flatten().to_numpy(zero_copy_only=False)
@@ -279,23 +248,3 @@ def _reason(error: Exception) -> str:
 def _without_secrets(text: str) -> str:
     """A model has the worker's environment at hand, and its libraries quote what they connect to."""
     return redact(text, named_like_secrets(os.environ))
-
-
-def _worker_name() -> str:
-    return f"{os.uname().nodename}:{os.getpid()}"
-
-
-def partition() -> int:
-    """The Spark partition this code runs for, -1 outside of a task."""
-    from pyspark import TaskContext
-
-    context = TaskContext.get()
-    return -1 if context is None else context.partitionId()
-
-
-def attempts() -> int:
-    """How often this task was tried before."""
-    from pyspark import TaskContext
-
-    context = TaskContext.get()
-    return 0 if context is None else context.attemptNumber()

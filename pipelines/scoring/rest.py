@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines.scoring.account import Account, ModelFailedHere, attempts, partition
+from pipelines.scoring.account import Account, ModelFailedHere
 from pipelines.scoring.row_groups import typed
+from pipelines.scoring.spark_task import attempts, partition
 from pipelines.scoring.text import Block
 from pipelines.scoring.units import Piece, Rows, UnitFolder, is_done, note
 from pipelines.scoring.work import Batch, ScanTask, Work

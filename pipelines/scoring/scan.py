@@ -16,12 +16,13 @@ import pyarrow as pa
 
 from pipelines.errors import MARKER
 from pipelines.scoring import row_groups, text
-from pipelines.scoring.account import Account, ModelFailedHere, attempts
+from pipelines.scoring.account import Account, ModelFailedHere
 from pipelines.scoring.allocator import keep_freed_memory
 from pipelines.scoring.claims import Share, taken
 from pipelines.scoring.refusals import uri
 from pipelines.scoring.rest import Lines
 from pipelines.scoring.reuse import reusable
+from pipelines.scoring.spark_task import attempts
 from pipelines.scoring.units import (
     Piece,
     Rows,

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from pipelines.scoring.account import Account, Task, attempts
+from pipelines.scoring.account import Account, Task
 from pipelines.scoring.allocator import keep_freed_memory
 from pipelines.scoring.loaders import LoadedModel
 from pipelines.scoring.reuse import reusable
+from pipelines.scoring.spark_task import attempts
 
 ERROR, STATE = "__error", "__state"  # a model may well have an output called error
 BITS = 60  # rules per mask column, as in pipelines.rules, which workers do not import
