@@ -75,7 +75,8 @@ class OnePass:
         unpacked = staging.folder / "unpacked"
         quarantine = screening.unpack(self.frame.sparkSession, source, self.screen, self.model_id)
         if source:
-            quarantine.write.mode("error").parquet(storage.uri(unpacked))
+            with session.interruptible(self.frame.sparkSession):
+                quarantine.write.mode("error").parquet(storage.uri(unpacked))
         files, schema = storage.found(unpacked, "**/*.parquet"), to_arrow_schema(quarantine.schema)
         counts["quarantine"] = publish.collect_table(staging, "quarantine", files, schema)
         expected = sum(publish.footer_rows(f) for f in storage.found(packed, "**/*.parquet"))

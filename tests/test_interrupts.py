@@ -33,9 +33,9 @@ class Server:
             for act in acts:
                 act()
 
-    def tells(self, done: bool = False) -> None:
+    def tells(self, done: bool = False, tasks: int = 2) -> None:
         for handler in self.handlers:
-            handler(stages=["one"], inflight_tasks=2, operation_id="x", done=done)
+            handler(stages=["one"], inflight_tasks=tasks, operation_id="x", done=done)
 
 
 class Asked(KeyboardInterrupt):
@@ -67,6 +67,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         (["tasks", "TERM"], "TERM", "15"),
         (["tasks", "done", "TERM", "tasks"], "tasks", "15"),  # it waits for the next operation
         (["INT", "TERM"], "TERM", "15"),  # a second one does not wait
+        (["tasks", "between", "TERM", "tasks"], "tasks", "15"),  # of two jobs of an operation
+        (["TERM", "between"], "end", "15"),
         (["TERM"], "end", "15"),
         (["tasks", "done", "TERM"], "end", "15"),
     ],
@@ -77,6 +79,7 @@ def test_a_signal_waits_until_tasks_run(server: Any, steps: list[str], handled: 
         "INT": interrupt,
         "tasks": server.tells,
         "done": lambda: server.tells(done=True),
+        "between": lambda: server.tells(tasks=0),
     }
     begun: list[str] = []
 
@@ -105,6 +108,25 @@ def test_a_server_that_tells_nothing_is_not_waited_for(server: Any, monkeypatch:
     with pytest.raises(Asked):
         server.works(terminate, lambda: time.sleep(30))
     assert time.monotonic() - began < 20
+
+
+def test_what_another_thread_is_told_of_its_own_operation_is_no_matter(server: Any) -> None:
+    def elsewhere() -> None:
+        thread = threading.Thread(target=server.tells)
+        thread.start()
+        thread.join()
+
+    reached: list[str] = []
+    with pytest.raises(Asked):
+        server.works(terminate, elsewhere, lambda: reached.append("here"), server.tells)
+    assert reached == ["here"]
+
+
+def test_a_signal_while_the_block_is_left_is_handled_after_it(server: Any) -> None:
+    server.removeProgressHandler = lambda handler: (interrupt(), server.handlers.remove(handler))
+    with pytest.raises(Asked, match=r"^2$"):
+        server.works(terminate)
+    assert server.handlers == []
 
 
 def test_a_handler_that_puts_itself_away_stays_away(server: Any) -> None:

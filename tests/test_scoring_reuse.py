@@ -49,11 +49,13 @@ def test_what_a_worker_keeps_is_spared_until_a_model_is_let_go() -> None:
         def __init__(self) -> None:
             self.me = self
 
-    model = Model()
-    gone = weakref.ref(model)
+    before, model = Model(), Model()
+    left, gone = weakref.ref(before), weakref.ref(model)
+    del before
     try:
         spare_from_collection(let_go=False)
         assert gc.get_freeze_count() > 0
+        assert left() is None  # what loading has left does not stay
         del model
         gc.collect()
         assert gone() is not None

@@ -18,6 +18,7 @@ import pytest
 from processes import ROOT
 from pyspark import SparkFiles
 from pyspark.sql import SparkSession
+from pyspark.sql.connect.client import SparkConnectClient
 
 import pipelines
 from pipelines import session
@@ -181,3 +182,4 @@ platform.part_quietly(SimpleNamespace(client=object()))  # of another version
 def test_a_process_that_ends_asks_a_connect_server_for_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == ""
+    assert hasattr(SparkConnectClient, "_cleanup_ml_cache")  # it is what this is about

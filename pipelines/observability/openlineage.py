@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -36,7 +37,8 @@ def send(events: Iterable[Any]) -> None:
         client.close(timeout=5)
         for name in set(os.environ) - before:  # its own notes, the key among them
             if name.startswith("OPENLINEAGE__"):
-                os.environ.pop(name, None)
+                with suppress(KeyError):  # another export, which was given up, has ended meanwhile
+                    del os.environ[name]
 
 
 def start(seen: Observed) -> Any:

@@ -34,12 +34,12 @@ def reusable() -> Iterator[None]:
 
 
 def spare_from_collection(let_go: bool) -> None:
-    """Look for garbage among none of the objects that there are: libraries and a model that has been loaded stay.
+    """From now on look for garbage among none of the objects that there are: libraries, and a model that was loaded.
 
     Args:
-        let_go: whether what was spared before is looked through once, as another model was let go.
+        let_go: whether what was spared before is looked through once more, as another model was let go.
     """
     if let_go:
         gc.unfreeze()
-        gc.collect()
+    gc.collect()  # what loading has left would stay for good
     gc.freeze()

@@ -46,7 +46,7 @@ def _runs(groups: list[int], footer: pq.FileMetaData, least: int) -> Iterator[tu
 
 
 def batch_size(schema: pa.Schema) -> int:
-    """Rows of about 8 MB, texts counted as a few bytes."""
+    """Rows of about 8 MB, of up to 32 where there are many columns; texts counted as a few bytes."""
     width = sum(_TEXT if _varies(kind) else kind.bit_width / 8 for kind in schema.types)
     return int(np.clip(_room(schema) / width, _FEWEST, _MOST))
 

@@ -83,8 +83,8 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
     with _own_interrupts():
         if "SPARK_REMOTE" in os.environ:
             bare = SparkSession.builder.getOrCreate()  # settings would make the client ask, for minutes
-            await_server(bare)
             part_quietly(bare)
+            await_server(bare)
             return builder.getOrCreate()
         spark = builder.getOrCreate()
     _quieten(spark)

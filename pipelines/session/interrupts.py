@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -30,24 +30,22 @@ def interruptible(spark: SparkSession) -> Iterator[None]:
         return
     before = {n: old for n in _SIGNALS if callable(old := signal.getsignal(n))}
     waiting = _Waiting(before)
-    spark.registerProgressHandler(waiting.progress)
-    for number in before:
-        signal.signal(number, waiting.asked)
-    try:
+    with ExitStack() as leaving:  # in reverse; each is done whatever another raises
+        leaving.callback(waiting.handle)
+        for number in before:
+            leaving.callback(waiting.put_back, number)
+        leaving.callback(spark.removeProgressHandler, waiting.progress)
+        leaving.callback(waiting.end)
+        spark.registerProgressHandler(waiting.progress)
+        for number in before:
+            signal.signal(number, waiting.asked)
         yield
-    finally:
-        spark.removeProgressHandler(waiting.progress)
-        for number, handler in before.items():
-            if (
-                signal.getsignal(number) == waiting.asked
-            ):  # else it was handled, and a second one is told of that
-                signal.signal(number, handler)
-        waiting.handle()
 
 
 class _Waiting:
     def __init__(self, handlers: dict[signal.Signals, Any]) -> None:
         self._handlers = handlers
+        self._over = False
         self._running = False
         self._number: int | None = None  # of the signal that waits
         self._patience: threading.Timer | None = None
@@ -56,6 +54,8 @@ class _Waiting:
         """Handles a signal."""
         at_once = self._running or self._number is not None
         self._number = number
+        if self._over:
+            return
         if at_once:
             self.handle()
         else:
@@ -63,16 +63,28 @@ class _Waiting:
             self._patience.daemon = True
             self._patience.start()
 
-    def progress(self, *, done: bool, **_: Any) -> None:
-        """Spark tells how far the operation is: for the first time when it knows of tasks."""
-        self._running = not done
-        if self._running:
-            self.handle()
+    def progress(self, *, inflight_tasks: int, done: bool, **_: Any) -> None:
+        """Spark tells how far the operation is: for the first time when it knows of tasks. The operations of other
+        threads tell it as well."""
+        if threading.current_thread() is threading.main_thread():
+            self._running = inflight_tasks > 0 and not done
+            if self._running:
+                self.handle()
+
+    def end(self) -> None:
+        """From here on a signal is kept for :meth:`handle`."""
+        self._over = True
+
+    def put_back(self, number: signal.Signals) -> None:
+        """The handler of before, unless the signal was handled: then a second one is told of what that put there."""
+        if signal.getsignal(number) == self.asked:
+            signal.signal(number, self._handlers[number])
 
     def handle(self) -> None:
         """Let the handler of before have the signal that waits, if there is one; it may raise."""
-        if (number := self._number) is not None:
-            self._number = None
-            if self._patience is not None:
-                self._patience.cancel()
+        number, self._number = self._number, None
+        patience, self._patience = self._patience, None
+        if patience is not None:
+            patience.cancel()
+        if number is not None:
             self._handlers[signal.Signals(number)](number, None)
