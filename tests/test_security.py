@@ -362,7 +362,7 @@ def test_the_exception_of_a_notebook_s_run_tells_no_secret(tmp_path: Path) -> No
         ("PASSWORD", "short", False),
         ("OLDPWD", "/nowhere-at-all", False),
         ("GOOGLE_APPLICATION_CREDENTIALS", __file__, False),
-        ("HOME", "/home/somebody", False),
+        ("HOME", "/nowhere/somebody", False),
         ("MONKEY_ISLAND", "guybrush-1990", False),
     ],
 )

@@ -25,12 +25,9 @@ def reusable() -> Iterator[None]:
         yield
     finally:
         for path, finder in list(sys.path_importer_cache.items()):
-            if isinstance(finder, zipimport.zipimporter) and _OF_SPARK.fullmatch(
-                PurePath(finder.archive).name
-            ):
-                sys.path_importer_cache.pop(
-                    path, None
-                )  # made anew where it is needed, from the directory known
+            archive = finder.archive if isinstance(finder, zipimport.zipimporter) else ""
+            if _OF_SPARK.fullmatch(PurePath(archive).name):
+                sys.path_importer_cache.pop(path, None)  # made anew where it is needed, with what is known
 
 
 def spare_from_collection(let_go: bool) -> None:
