@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a file, o
 import click
 
 from jobs.logs import log_to_stderr
-from jobs.run_batch import _day, _failure, _refuse, _stop, _tell, look_for_cycles_rarely
+from jobs.run_batch import _day, _failure, _refuse, _stop, _tell, start_sooner
 from jobs.streams import claim_stdout
 from pipelines.errors import ScorelineError, Stopped, UsageWrong
 from pipelines.redaction import redact
@@ -28,7 +28,7 @@ log = logging.getLogger("scoreline")
 def main() -> None:
     """Run the command and leave with the exit code of the contract."""
     line = claim_stdout()
-    look_for_cycles_rarely()
+    start_sooner()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:

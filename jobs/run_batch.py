@@ -24,7 +24,9 @@ import click
 from jobs.logs import SafeFormatter, log_to_stderr
 from jobs.progress import told, watched
 from jobs.streams import claim_stdout
+from pipelines import jvm_warmup
 from pipelines.errors import ScorelineError, Stopped, UsageWrong
+from pipelines.launch import import_compiled_spark, import_when_used
 
 log = logging.getLogger("scoreline")
 
@@ -32,7 +34,7 @@ log = logging.getLogger("scoreline")
 def main() -> None:
     """Run the command and leave with the exit code of the contract."""
     line = claim_stdout()
-    look_for_cycles_rarely()
+    start_sooner()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     try:
@@ -47,10 +49,13 @@ def main() -> None:
     sys.exit(code)
 
 
-def look_for_cycles_rarely() -> None:
-    """While libraries are imported a process makes millions of objects that stay: looking through them for garbage,
-    after every 700, is a fifth of the time that it takes."""
+def start_sooner() -> None:
+    """What a command does for itself that a library may not do for the process which imports it (docs/adr/0014)."""
+    # of millions of objects that imports make, and that stay, to look for garbage after every 700 is a fifth of the time
     gc.set_threshold(50_000, 20, 100)
+    import_compiled_spark()
+    import_when_used()
+    jvm_warmup.begin()
 
 
 @click.command()

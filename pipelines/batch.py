@@ -101,6 +101,7 @@ class _Work:
 
     files: tuple[InputFile, ...]
     model: ResolvedModel
+    starting: Starting
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ def _publish_once(
             staging = publish.open_staging(place, attempt.facts["run_id"], plan.work)
             try:
                 gates.shared(spark, staging)
+                work.starting.warmed()
                 return _score(attempt, plan, staging, committed)
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
@@ -217,7 +219,7 @@ def _start(
     with attempt.stage("start"):
         starting.warm((*scoring.OWN, *scoring.libraries(model.flavor)))
         gates.import_libraries(config)
-        return starting.session(), _Work(files, model)
+        return starting.session(), _Work(files, model, starting)
 
 
 def _app(config: Config) -> str:

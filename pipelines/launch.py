@@ -1,10 +1,20 @@
-"""How long a process has been at work before its first line of ours ran."""
+"""Before the first line of work: how long ago the command was started, and what it imports, when and from where.
+
+What is changed here is changed for the whole process: it is for commands, not for a notebook that imports the package.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
+import sys
 import time
+from collections.abc import Collection
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any
 
 _PROC = Path("/proc")
 
@@ -22,3 +32,56 @@ def seconds_since_launch(environ: dict[str, str] | os._Environ[str] = os.environ
     except (OSError, ValueError, IndexError):
         return None
     return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
+
+
+_ARCHIVE = re.compile(r"(?P<home>.+)/python/lib/(?:pyspark|py4j-(?P<py4j>[\d.]+)-src)\.zip")
+
+
+def import_compiled_spark(path: list[str] = sys.path) -> None:
+    """Import PySpark from the package that is installed, not from the archives in it that spark-submit puts first: of
+    what comes from an archive Python compiles every module anew, which takes half a second in each process.
+
+    Only where ``SPARK_HOME`` is that very package, and for py4j where the installed one has the archive's version. What
+    is left behind stays at the end of ``path``.
+    """
+    for entry in list(path):
+        found = _ARCHIVE.fullmatch(entry)
+        if found and str((home := Path(found["home"])).parent) in path and _same(home, found["py4j"]):
+            path.remove(entry)
+            path.append(entry)
+
+
+def _same(home: Path, py4j: str | None) -> bool:
+    try:
+        if py4j is None:
+            return home.name == "pyspark" and (home / "__init__.py").is_file()
+        said = (home.parent / "py4j" / "version.py").read_text("utf-8")
+        return re.search(rf"""["']{re.escape(py4j)}["']""", said) is not None
+    except OSError:
+        return False
+
+
+# Great Expectations imports them, in 0.7 s, for the chart of one expectation and the p-values of two.
+SELDOM_USED = ("altair", "scipy.stats")
+
+
+def import_when_used(names: Collection[str] = SELDOM_USED) -> None:
+    """Have Python execute the modules of these names when something is first asked of them, not when they are imported.
+
+    Those that are missing are missing at once, as ever.
+    """
+    sys.meta_path.insert(0, _Late(frozenset(names)))
+
+
+class _Late(MetaPathFinder):
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if fullname not in self._names:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self)
+        spec = next((s for f in others if (s := f.find_spec(fullname, path, target))), None)
+        if spec and spec.loader:
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+        return spec

@@ -18,6 +18,7 @@ from pipelines import session
 _MOST_WARMED = 64  # workers
 _ONE_WORKER = 2 << 20  # bytes of an input, often compressed, below which nobody would share it
 _QUICKLY = 0.0005  # seconds
+_PATIENCE = 10.0  # seconds
 
 
 class Starting:
@@ -40,6 +41,7 @@ class Starting:
     ) -> None:
         self._workers = min(_MOST_WARMED, max(1, -(-size // _ONE_WORKER)))
         self._found: Future[SparkSession] = Future()
+        self._warming: threading.Thread | None = None
         given = spark or SparkSession.getActiveSession()
         self._new = given is None
         if given is None:
@@ -61,15 +63,25 @@ class Starting:
     def warm(self, modules: Sequence[str]) -> None:
         """Once a new session is there, let its workers import ``modules`` while the driver plans."""
         if self._new:
-            self._once_there(partial(warm_workers, modules=tuple(modules), most=self._workers))
+            self._warming = self._once_there(
+                partial(warm_workers, modules=tuple(modules), most=self._workers)
+            )
 
-    def _once_there(self, step: Callable[[SparkSession], Any]) -> None:
+    def warmed(self) -> None:
+        """Wait a while for :meth:`warm`: a task that starts before is given a worker of its own, which imports all of
+        that once more."""
+        if self._warming:
+            self._warming.join(_PATIENCE)
+
+    def _once_there(self, step: Callable[[SparkSession], Any]) -> threading.Thread:
         def go() -> None:
             with suppress(Exception):  # nothing depends on it: what cannot work fails where it is due
                 if not session.is_remote(self._found.result()):  # a server has been up for long
                     step(self._found.result())
 
-        threading.Thread(target=go, daemon=True).start()
+        thread = threading.Thread(target=go, daemon=True)
+        thread.start()
+        return thread
 
     def _start(self, app_name: str, conf: Mapping[str, str] | None) -> None:
         before = sys.getswitchinterval()

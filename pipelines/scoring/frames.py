@@ -9,13 +9,15 @@ truth values holds Python objects, as numpy has no other way to keep both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from pipelines.records import ModelColumn
+
+if TYPE_CHECKING:  # the driver imports this module and makes no frame: a start waits a quarter of a second for pandas
+    import pandas as pd
 
 _NUMPY = {"integer": np.int32, "long": np.int64, "float": np.float32, "double": np.float64}
 _NULLABLE = {"boolean": "boolean", "integer": "Int32", "long": "Int64"}
@@ -23,6 +25,8 @@ _NULLABLE = {"boolean": "boolean", "integer": "Int32", "long": "Int64"}
 
 def to_frame(inputs: Sequence[ModelColumn], arrays: Sequence[pa.Array]) -> pd.DataFrame:
     """``arrays`` (one per input, n values each) as a DataFrame of n rows with the signature's names."""
+    import pandas as pd
+
     names = [c.name for c in inputs]
     types = {c.type for c in inputs}
     if len(types) == 1 and (kind := next(iter(types))) in ("double", "float"):
@@ -36,6 +40,8 @@ def to_frame(inputs: Sequence[ModelColumn], arrays: Sequence[pa.Array]) -> pd.Da
 
 
 def _series(wanted: ModelColumn, array: pa.Array) -> pd.Series:
+    import pandas as pd
+
     kind = wanted.type
     if kind in ("float", "double"):
         return pd.Series(array.to_numpy(zero_copy_only=False).astype(_NUMPY[kind], copy=False))
@@ -51,6 +57,8 @@ def _series(wanted: ModelColumn, array: pa.Array) -> pd.Series:
 
 
 def _lists(array: pa.Array) -> pd.Series:
+    import pandas as pd
+
     leaves = array
     while pa.types.is_list(leaves.type) or pa.types.is_large_list(leaves.type):
         leaves = leaves.flatten()
@@ -75,6 +83,8 @@ def _exact(row: Any, dtype: type) -> Any:
 
 def _nullable(array: pa.Array, dtype: str) -> pd.Series:
     """pandas' nullable type straight from Arrow's buffers: no detour through float64."""
+    import pandas as pd
+
     missing = array.is_null().to_numpy(zero_copy_only=False)
     values = array.fill_null(False if dtype == "boolean" else 0).to_numpy(zero_copy_only=False)
     build = pd.arrays.BooleanArray if dtype == "boolean" else pd.arrays.IntegerArray

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Whatever the model, and what is sure to be needed of its library: its own classes are known when it is loaded.
-OWN = ("pipelines.scoring.scan", "pipelines.scoring.worker")
+OWN = ("pipelines.scoring.scan", "pipelines.scoring.worker", "pandas")
 _OF_FLAVOR = {
     "sklearn": ("threadpoolctl", "sklearn.base", "sklearn.utils.validation", "scipy.stats"),
     "xgboost": ("threadpoolctl", "xgboost"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.records import ModelColumn
+
+if TYPE_CHECKING:  # as in frames
+    import pandas as pd
 
 _ARROW = {
     "boolean": pa.bool_(), "integer": pa.int32(), "long": pa.int64(), "float": pa.float32(),
@@ -74,6 +76,8 @@ def to_arrays(
 
 def _parts(result: Any, rows: int, method: str, columns: Sequence[ModelColumn], classes: Any) -> list[Any]:
     """One value container per column, each of ``rows`` values in the rows' order."""
+    import pandas as pd
+
     if isinstance(result, (pd.DataFrame, pd.Series)):
         expected = pd.RangeIndex(rows)
         if len(result) == rows and not result.index.equals(expected):
@@ -139,6 +143,8 @@ def _split(values: np.ndarray, method: str, columns: Sequence[ModelColumn], clas
 
 def _array(wanted: ModelColumn, values: Any) -> tuple[pa.Array, np.ndarray]:
     """One column and where it is missing, NaN or infinite."""
+    import pandas as pd
+
     if wanted.type.startswith("array<"):
         return _list_array(wanted, values)
     if isinstance(values, pd.Series):

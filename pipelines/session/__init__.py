@@ -18,9 +18,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from py4j.protocol import Py4JError
+from pyspark import SparkConf, SparkContext
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from pipelines import jvm_warmup
 from pipelines.errors import MARKER
 from pipelines.java import driver_options, find_java
 from pipelines.session.interrupts import interruptible
@@ -78,7 +80,8 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
         "PYSPARK_PYTHON", sys.executable
     )  # else the first python3 on the PATH runs the workers
     builder = SparkSession.builder.appName(app_name)
-    for key, value in {**_launched_defaults(), **_local_defaults(), **(conf or {})}.items():
+    options = {**_launched_defaults(), **_local_defaults(), **(conf or {})}
+    for key, value in options.items():
         builder = builder.config(key, value)
     with _own_interrupts():
         if "SPARK_REMOTE" in os.environ:
@@ -86,6 +89,8 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
             part_quietly(bare)
             await_server(bare)
             return builder.getOrCreate()
+        SparkContext.getOrCreate(SparkConf().setAll([("spark.app.name", app_name), *options.items()]))
+        jvm_warmup.finished()
         spark = builder.getOrCreate()
     _quieten(spark)
     return spark
@@ -133,8 +138,6 @@ def _launched_defaults() -> dict[str, str]:
 
 def _local_defaults() -> dict[str, str]:
     """Settings for a session that no launcher has prepared; spark-submit's own come first."""
-    from pyspark import SparkContext
-
     launched = ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE")
     if SparkContext._gateway is not None or any(name in os.environ for name in launched):
         return {}
