@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-_REGISTERED = "org.apache.spark.sql.ml.InternalFunctionRegistration$"  # of Spark 4; another one may not have it
+_REGISTERED = (
+    "org.apache.spark.sql.ml.InternalFunctionRegistration$"  # of Spark 4; another one may not have it
+)
 _PATIENCE = 30.0  # seconds
 _started: list[threading.Thread] = []
 
@@ -22,7 +24,8 @@ def begin(environ: Mapping[str, str] = os.environ) -> None:
     if "PYSPARK_GATEWAY_PORT" not in environ or _started:
         return
     with suppress(Exception):
-        from pyspark import SparkContext  # not in the thread: two that import modules in a circle break each other
+        # not in the thread: two that import modules which import each other break them
+        from pyspark import SparkContext
 
         _started.append(threading.Thread(target=_register, args=(SparkContext,), daemon=True))
         _started[0].start()

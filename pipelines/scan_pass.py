@@ -89,11 +89,8 @@ class ScanPass:
             return
         planned = claims.shares(todo, session.parallelism(self.spark))
         scored = functools.partial(scoring.scan_units, task, payload)
-        with (
-            session.one_each(self.spark, [pickle.dumps(u) for u in planned]) as frame,
-            Watch(_folder(staging), self.parts, self.limit) as watch,
-        ):
-            frame.mapInArrow(scored, "unit string").collect()
+        with Watch(_folder(staging), self.parts, self.limit) as watch:
+            session.in_tasks(self.spark, scored, [pickle.dumps(u) for u in planned])
         _raise_noted(_folder(staging))
         if watch.hopeless:
             self._stage("quarantine", staging)
@@ -120,9 +117,7 @@ class ScanPass:
         if len(groups) <= 1:
             return (units.account_of(Path(task.folder), unit) for group in groups for unit in group)
         added = functools.partial(scoring.add_units, task)
-        with session.one_each(self.spark, [json.dumps(g).encode() for g in groups]) as frame:
-            rows = frame.mapInArrow(added, "number bigint, account string").collect()
-        return (json.loads(row["account"]) for row in sorted(rows, key=lambda r: r["number"]))
+        return map(json.loads, session.in_tasks(self.spark, added, [json.dumps(g).encode() for g in groups]))
 
     def collect(self, staging: Staging) -> dict[str, int]:
         """Take the units' files as staged tables; rows by table, as their footers count them."""

@@ -97,12 +97,11 @@ class Starting:
 def warm_workers(spark: SparkSession, modules: Sequence[str], most: int = _MOST_WARMED) -> None:
     """Start a Python worker per core, at most so many, and let each import ``modules``; what is missing is left out."""
 
-    def load(batches: Iterable[Any]) -> Iterator[Any]:
+    def load(_: Iterable[bytes]) -> Iterator[None]:
         for name in modules:
             with suppress(Exception):
                 importlib.import_module(name)
-        yield from batches
+        return iter(())
 
     session.ship_code(spark)
-    cores = min(spark.sparkContext.defaultParallelism, most)
-    spark.range(0, cores, 1, cores).mapInArrow(load, "id bigint").collect()
+    session.in_tasks(spark, load, [b""] * min(spark.sparkContext.defaultParallelism, most))

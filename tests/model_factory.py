@@ -6,6 +6,7 @@ The estimators below travel by value: a worker has no ``tests`` package to impor
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,17 @@ class Fussy:
             if (frame["x"] == value).any():
                 raise ValueError(f"cannot score {value}")
         return frame.sum(axis=1).to_numpy(np.float64)
+
+
+class Slow:
+    """a + 2 b, after ``seconds`` for each batch."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def predict(self, frame: pd.DataFrame) -> np.ndarray:
+        time.sleep(self.seconds)
+        return (frame["a"] + 2 * frame["b"]).to_numpy(np.float64)
 
 
 def signature(inputs: Mapping[str, str], outputs: Mapping[str | None, str]) -> Any:

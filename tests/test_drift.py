@@ -16,7 +16,8 @@ from scipy.spatial.distance import jensenshannon
 from pipelines import drift
 from pipelines.drift import Thresholds, compare, distributions
 from pipelines.drift.distances import js_divergences
-from pipelines.drift.noise import js_noise, wasserstein_noise
+from pipelines.drift.noise import Noise, js_noise, wasserstein_noise
+from pipelines.drift.verdicts import Judged
 from pipelines.drift.whole import table_verdict
 from pipelines.errors import ConfigInvalid
 from pipelines.profiles import (
@@ -236,6 +237,16 @@ def test_the_largest_doubles_overflow_no_verdict():
     rng = np.random.default_rng(0)
     found = finding(rng.choice([-1e308, 1e308], 2_000) * rng.random(2_000), rng.random(2_000))
     assert (found.verdict, found.wasserstein_distance) == ("drift", None)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "quantile", "drifts", "can_judge"),
+    [(1e200, 0.1, 0.12, True, True), (1e200, 1e199, 2e199, True, False), (0.5, 1e200, 2e200, False, False)],
+)
+def test_distances_whose_squares_are_no_doubles_are_judged(value, expected, quantile, drifts, can_judge):
+    judged = Judged("wasserstein_distance", value, 0.1, Noise(expected, quantile))
+    assert (judged.drifts, judged.can_judge) == (drifts, can_judge)
+    assert 0 <= judged.excess <= value
 
 
 def test_a_single_far_value_is_no_drift():

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module is the first name below `pipelines`; a package is one module. A new one belongs here.
 LAYERS: dict[str, set[str]] = {
-    "words": {"errors", "records", "redaction", "java", "launch"},
+    "words": {"errors", "records", "redaction", "java", "jvm_warmup", "launch"},
     "rules": {
         "binding",
         "config",

@@ -25,6 +25,7 @@ import pandas as pd
 import pyspark
 import pytest
 from batch_factory import content, data_files, day_of, lay_out, save_model, settings
+from model_factory import Slow, save, signature
 from pyspark.sql import SparkSession
 
 from jobs.logs import JsonFormatter, SafeFormatter
@@ -109,6 +110,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     home = tmp_path_factory.mktemp("desk")
     save_model(home / "toy-model")
     save_model(home / "misfit", inputs=("a", "b", "c"))
+    save(Slow(10), home / "slow", signature({"a": "double", "b": "double"}, {"prediction": "double"}))
     for day in (FINE, STOPPED):
         lay_out(home / "in", day_of(100, seed=int(day[-2:])), day)
     lay_out(home / "in", day_of(300, shift=5), SHIFTED)
@@ -135,6 +137,7 @@ def others(desk: Desk, published: Published) -> dict[str, Ended]:
     alert = desk.config("alert", drift={"on_drift": "alert"}, sink={"path": f"{desk.home}/submitted"})
     block = desk.config("block", drift={"on_drift": "block"})
     misfit = desk.config("misfit", model={"uri": str(desk.home / "misfit")})
+    slow = desk.config("slow", model={"uri": str(desk.home / "slow"), "allow_pickle": True})
     plain = desk.config()
     with ThreadPoolExecutor(2) as pool:
         started = {
@@ -142,7 +145,7 @@ def others(desk: Desk, published: Published) -> dict[str, Ended]:
             "block": pool.submit(desk.run, "--config", str(block), "--run-date", SHIFTED),
             "refused": pool.submit(desk.run, "--config", str(plain), "--run-date", DIRTY),
             "misfit": pool.submit(desk.run, "--config", str(misfit), "--run-date", MISFIT),
-            "stopped": pool.submit(desk.stop, signal.SIGTERM, "--config", str(plain), "--run-date", STOPPED),
+            "stopped": pool.submit(desk.stop, signal.SIGTERM, "--config", str(slow), "--run-date", STOPPED),
         }
         return {name: future.result() for name, future in started.items()}
 

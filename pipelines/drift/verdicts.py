@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
-
-import numpy as np
 
 from pipelines.drift.bins import cells
 from pipelines.drift.measures import deltas, measured
@@ -52,8 +51,9 @@ class Judged(NamedTuple):
 
     @property
     def excess(self) -> float:
-        """The distance without the expected noise."""
-        return float(np.sqrt(max(0.0, self.value**2 - self.noise.expected**2)))
+        """The distance without the expected noise: the root of the difference of squares, which might overflow."""
+        value, expected = float(self.value), float(self.noise.expected)
+        return math.sqrt(value - expected) * math.sqrt(value + expected) if value > expected else 0.0
 
     @property
     def drifts(self) -> bool:
@@ -64,7 +64,7 @@ class Judged(NamedTuple):
     def can_judge(self) -> bool:
         """Whether a drift at the threshold would stand out of the noise, or the distance, which sampling only
         makes larger, is below the threshold where noise alone would not be above it."""
-        stands_out = self.noise.quantile**2 - self.noise.expected**2 <= self.threshold**2
+        stands_out = self.noise.quantile <= math.hypot(self.threshold, self.noise.expected)
         return stands_out or max(self.value, self.noise.expected) <= self.threshold
 
 
@@ -96,7 +96,7 @@ def column_finding(
     figures = measured(ref, cur)
     judged = list(_judged(ref, cur, figures, thresholds, alpha))
     # The statistic that decides is the one that drifts, or came nearest to it.
-    decisive = max(judged, key=lambda j: (j.drifts, j.excess / j.threshold if j.threshold else np.inf))
+    decisive = max(judged, key=lambda j: (j.drifts, j.excess / j.threshold if j.threshold else math.inf))
     powered = any(j.can_judge for j in judged)
     return DriftFinding(
         **about,

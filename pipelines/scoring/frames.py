@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from pipelines.records import ModelColumn
 
-if TYPE_CHECKING:  # the driver imports this module and makes no frame: a start waits a quarter of a second for pandas
-    import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd  # late: the driver imports this module and makes no frame, and pandas takes a quarter second
 
 _NUMPY = {"integer": np.int32, "long": np.int64, "float": np.float32, "double": np.float64}
 _NULLABLE = {"boolean": "boolean", "integer": "Int32", "long": "Int64"}

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from pipelines.records import ModelColumn
 
-if TYPE_CHECKING:  # as in frames
-    import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd  # late, as in frames
 
 _ARROW = {
     "boolean": pa.bool_(), "integer": pa.int32(), "long": pa.int64(), "float": pa.float32(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,19 +43,16 @@ class Unreadable(Exception):
         super().__init__(f"{MARKER}{json.dumps(body)}{MARKER}")
 
 
-def scan(
-    task: ScanTask, payload: Callable[[], bytes], batches: Iterator[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    """Score the units of one Spark task, whose share ``batches`` hold, pickled. Yields the ids of the units.
+def scan(task: ScanTask, payload: Callable[[], bytes], shares: Iterable[bytes]) -> Iterator[str]:
+    """Score the units of one Spark task, whose shares come pickled. Yields the ids of the units.
 
     A model that fails is no matter of trying again: it is noted in the folder, and all tasks end.
     """
     pa.set_cpu_count(1)  # Spark runs one worker per core
     keep_freed_memory()
     with reusable():
-        planned = [p for batch in batches for p in batch.column("units").to_pylist()]
-        done = [unit for share in planned for unit in _scored(task, pickle.loads(share), payload)]
-        yield pa.RecordBatch.from_pydict({"unit": pa.array(done, pa.string())})
+        for share in shares:
+            yield from _scored(task, pickle.loads(share), payload)
 
 
 def _scored(task: ScanTask, share: Share, payload: Callable[[], bytes]) -> Iterator[str]:

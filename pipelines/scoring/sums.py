@@ -6,12 +6,10 @@ Groups are cut from the list of all units, so that the sums are rounded alike wh
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from pipelines.scoring.states import WorkerState, merge_states
 from pipelines.scoring.units import account_of
@@ -70,8 +68,7 @@ def added(task: ScanTask, accounts: Iterator[dict[str, Any]]) -> Sum:
     return total
 
 
-def in_worker(task: ScanTask, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Groups of units, a JSON list in each row's ``units``, as their accounts; ``number`` comes along."""
-    for batch in batches:
-        sums = [json.dumps(of_units(task, json.loads(units))) for units in batch.column("units").to_pylist()]
-        yield pa.RecordBatch.from_pydict({"number": batch.column("number"), "account": sums})
+def in_worker(task: ScanTask, groups: Iterable[bytes]) -> Iterator[str]:
+    """Groups of units, each a JSON list, as their accounts."""
+    for units in groups:
+        yield json.dumps(of_units(task, json.loads(units)))

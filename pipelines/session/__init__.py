@@ -37,12 +37,12 @@ from pipelines.session.platform import (
     task_seconds,
 )
 from pipelines.session.resources import jvm_peak, place
-from pipelines.session.rows import one_each
 from pipelines.session.shipping import code_digest, ship_bytes, ship_code
+from pipelines.session.tasks import in_tasks
 
 __all__ = [
-    "RUN_SETTINGS", "await_server", "code_digest", "described", "hold", "interruptible", "is_remote", "jvm_peak",
-    "one_each", "parallelism", "place", "release", "session", "settings", "shares_folder", "ship_bytes", "ship_code",
+    "RUN_SETTINGS", "await_server", "code_digest", "described", "hold", "in_tasks", "interruptible", "is_remote",
+    "jvm_peak", "parallelism", "place", "release", "session", "settings", "shares_folder", "ship_bytes", "ship_code",
     "stop_jobs", "task_seconds",
 ]  # fmt: skip
 

@@ -1,11 +1,10 @@
-"""Models that take their time, raise, hang or die. They travel by value: a worker has no ``tests`` package."""
+"""Models that raise, hang or die. They travel by value: a worker has no ``tests`` package."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import cloudpickle
@@ -13,17 +12,6 @@ import numpy as np
 import pandas as pd
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-
-
-class Slow:
-    """a + 2 b, after ``seconds`` for each batch."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def predict(self, frame: pd.DataFrame) -> np.ndarray:
-        time.sleep(self.seconds)
-        return (frame["a"] + 2 * frame["b"]).to_numpy(np.float64)
 
 
 class Raising:

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from batch_factory import DAY, day_of, settings
 from cluster import Cluster, Ended, cluster
-from fault_models import Slow
-from model_factory import save, signature
+from model_factory import Slow, save, signature
 from places import leftovers, published
 from processes import awaited, command_line, descendants, kill
 

@@ -1,0 +1,45 @@
+"""A few pieces of work, each for a task of its own, without a plan of Spark SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from pyspark import SparkContext
+from pyspark.sql import SparkSession
+
+Result = TypeVar("Result")
+# What Spark SQL tells its workers besides: one that was told something else is another one, and imports all again.
+_OF_SQL = {"SPARK_SIMPLIFIED_TRACEBACK": "1"}
+
+
+def in_tasks(
+    spark: SparkSession, work: Callable[[Iterable[bytes]], Iterable[Result]], pieces: Sequence[bytes]
+) -> list[Result]:
+    """Run ``work`` in a task for each of ``pieces``, which gets that one alone; all results, in the order of pieces.
+
+    Nothing is analyzed, planned and compiled for it, which takes a driver that has just started a second. Only for a
+    classic session.
+    """
+
+    def whole(given: Iterable[bytes]) -> Iterable[Result]:
+        return work(list(given))  # a worker that leaves something unread is not used again
+
+    context = spark.sparkContext
+    with _environment(context):
+        found: list[Result] = context.parallelize(pieces, len(pieces)).mapPartitions(whole).collect()
+    return found
+
+
+@contextmanager
+def _environment(context: SparkContext) -> Iterator[None]:
+    """For the time in which a function is packed for the workers."""
+    told: dict[str, Any] = context.environment
+    before = {name: told.get(name) for name in _OF_SQL}
+    told.update(_OF_SQL)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            told.pop(name) if value is None else told.update({name: value})
