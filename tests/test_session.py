@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,6 +75,30 @@ def test_what_workers_get_is_the_whole_package(spark: SparkSession) -> None:
     with zipfile.ZipFile(SparkFiles.get(archive)) as found:
         shipped = {name: found.read(name) for name in found.namelist()}
     assert shipped == {str(f.relative_to(package.parent)): f.read_bytes() for f in package.rglob("*.py")}
+
+
+def test_each_piece_of_work_has_a_task_and_results_come_in_order(spark: SparkSession) -> None:
+    pieces = [bytes([n]) for n in range(7)]
+    before = dict(spark.sparkContext.environment)
+
+    def doubled(given: Iterable[bytes]) -> list[tuple[int, bytes]]:
+        return [(len(list(given)), piece * 2) for piece in given]
+
+    assert session.in_tasks(spark, doubled, pieces) == [(1, piece * 2) for piece in pieces]
+    assert spark.sparkContext.environment == before
+
+
+def test_spark_sql_uses_the_workers_of_pieces_of_work_even_if_these_read_nothing(spark: SparkSession) -> None:
+    def pid(_: object) -> list[int]:
+        return [os.getpid()]
+
+    def pids(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield pa.RecordBatch.from_pydict({"id": [os.getpid()] * len(batch)})
+
+    ours = {*session.in_tasks(spark, pid, [b"", b""])}
+    rows = spark.range(0, 2, 1, 2).mapInArrow(pids, "id bigint").collect()
+    assert {row.id for row in rows} & ours
 
 
 def test_jobs_of_a_block_are_known_by_its_name_and_the_group_before_is_put_back(spark: SparkSession) -> None:
