@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def start_sooner() -> None:
-    """What a command does for itself that a library may not do for the process which imports it (docs/adr/0014)."""
+    """What a command does for itself that a library may not do for the process which imports it (docs/adr/0015)."""
     # imports make millions of objects that stay: to look for garbage among them after every 700 is a fifth of the time
     gc.set_threshold(50_000, 20, 100)
     import_compiled_spark()

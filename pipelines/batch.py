@@ -109,6 +109,7 @@ class _Plan:
     """A resolved and checked run: nothing has been read yet but footers and headers."""
 
     spark: SparkSession
+    starting: Starting
     model: ResolvedModel
     table: source.SourceTable
     the_pass: Pass
@@ -141,7 +142,6 @@ def _publish_once(
             staging = publish.open_staging(place, attempt.facts["run_id"], plan.work)
             try:
                 gates.shared(spark, staging)
-                work.starting.warmed()
                 return _score(attempt, plan, staging, committed)
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
@@ -255,13 +255,14 @@ def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Wor
         specs = references.specs(reference, previous, model, config)
         the_pass = engines.assemble(attempt, spark, model, table, bound, suites, specs)
     work_name = f"{session.code_digest()}-{references.bins_digest(specs)}"
-    return _Plan(spark, model, table, the_pass, reference, previous, work_name)
+    return _Plan(spark, work.starting, model, table, the_pass, reference, previous, work_name)
 
 
 def _score(attempt: Attempt, plan: _Plan, staging: publish.Staging, base: Any) -> RunRecord:
     before = session.task_seconds(plan.spark)
     with attempt.stage("score"):
         the_pass = plan.the_pass
+        plan.starting.warmed()
         the_pass.run(staging)
         measured = the_pass.measured(staging)
     with attempt.stage("audit"):

@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-_REGISTERED = (
-    "org.apache.spark.sql.ml.InternalFunctionRegistration$"  # of Spark 4; another one may not have it
-)
+# Of Spark 4.1; where another one has no such class, nothing happens.
+_REGISTERED = "org.apache.spark.sql.ml.InternalFunctionRegistration$"
 _PATIENCE = 30.0  # seconds
 _started: list[threading.Thread] = []
 

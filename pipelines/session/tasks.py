@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from pyspark.sql import SparkSession
 Result = TypeVar("Result")
 # What Spark SQL tells its workers besides: one that was told something else is another one, and imports all again.
 _OF_SQL = {"SPARK_SIMPLIFIED_TRACEBACK": "1"}
+_PACKING = threading.Lock()
 
 
 def in_tasks(
@@ -27,14 +29,16 @@ def in_tasks(
         return work(list(given))  # a worker that leaves something unread is not used again
 
     context = spark.sparkContext
-    with _environment(context):
-        found: list[Result] = context.parallelize(pieces, len(pieces)).mapPartitions(whole).collect()
+    tasks = context.parallelize(pieces, len(pieces)).mapPartitions(whole)
+    with _PACKING, _environment(context):
+        tasks.id()  # packs the function, and with it the environment
+    found: list[Result] = tasks.collect()
     return found
 
 
 @contextmanager
 def _environment(context: SparkContext) -> Iterator[None]:
-    """For the time in which a function is packed for the workers."""
+    """What functions that are packed meanwhile tell their workers."""
     told: dict[str, Any] = context.environment
     before = {name: told.get(name) for name in _OF_SQL}
     told.update(_OF_SQL)
