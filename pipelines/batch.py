@@ -251,7 +251,8 @@ def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Wor
         footprint.fits(attempt, model, spark)
         previous = references.previous(config, place.root)
         reference = references.reference(config, model, previous, attempt.warn)
-        suites = gates.plan_suites(config, model, table, spark)
+        with work.starting.interpreting():
+            suites = gates.plan_suites(config, model, table, spark)
         specs = references.specs(reference, previous, model, config)
         the_pass = engines.assemble(attempt, spark, model, table, bound, suites, specs)
     work_name = f"{session.code_digest()}-{references.bins_digest(specs)}"
@@ -259,10 +260,10 @@ def _plan(attempt: Attempt, place: publish.Slot, spark: SparkSession, work: _Wor
 
 
 def _score(attempt: Attempt, plan: _Plan, staging: publish.Staging, base: Any) -> RunRecord:
-    before = session.task_seconds(plan.spark)
     with attempt.stage("score"):
         the_pass = plan.the_pass
         plan.starting.warmed()
+        before = session.task_seconds(plan.spark)
         the_pass.run(staging)
         measured = the_pass.measured(staging)
     with attempt.stage("audit"):

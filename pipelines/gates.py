@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -23,8 +23,6 @@ from pipelines.references import Previous
 from pipelines.source import SourceTable
 
 Suites = tuple[SuitePlan | None, SuitePlan | None]
-# Conditions are tried on two rows: to generate and compile code for that takes a driver that has just started 0.4 s.
-_TWO_ROWS = {"spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
 
 def loadable(config: Config, model: ResolvedModel) -> None:
@@ -55,15 +53,17 @@ def plan_suites(config: Config, model: ResolvedModel, table: SourceTable, spark:
     """Compile the configured suites; Great Expectations is imported only if there is one."""
     outputs = scoring.output_columns(config.model.predict, model.outputs)
     after = passes.output_schema(passes.kept(config), table.schema, outputs)
-    files = {"input": config.quality.input, "output": config.quality.output}
-    schemas = {"input": table.schema, "output": after}
-
-    def planned(kind: Literal["input", "output"]) -> SuitePlan | None:
-        file = files[kind]
-        return suites.plan_suite(suites.load_suite(file, kind), schemas[kind], spark) if file else None
-
-    with session.settings(spark, {} if session.is_remote(spark) else _TWO_ROWS):
-        return planned("input"), planned("output")
+    quality = config.quality
+    before = (
+        suites.plan_suite(suites.load_suite(quality.input, "input"), table.schema, spark)
+        if quality.input
+        else None
+    )
+    return before, (
+        suites.plan_suite(suites.load_suite(quality.output, "output"), after, spark)
+        if quality.output
+        else None
+    )
 
 
 def shared(spark: SparkSession, staging: Staging) -> None:

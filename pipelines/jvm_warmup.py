@@ -19,7 +19,7 @@ _started: list[threading.Thread] = []
 
 
 def begin(environ: Mapping[str, str] = os.environ) -> None:
-    """Let the JVM begin, if spark-submit has started this process. Whatever fails there is done later, by Spark."""
+    """Let the JVM begin, if spark-submit has started this process. Where it has no such class, nothing happens."""
     if "PYSPARK_GATEWAY_PORT" not in environ or _started:
         return
     with suppress(Exception):
@@ -28,6 +28,11 @@ def begin(environ: Mapping[str, str] = os.environ) -> None:
 
         _started.append(threading.Thread(target=_register, args=(SparkContext,), daemon=True))
         _started[0].start()
+
+
+def under_way() -> bool:
+    """Whether it was begun."""
+    return bool(_started)
 
 
 def finished() -> None:

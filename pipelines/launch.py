@@ -41,24 +41,27 @@ def import_compiled_spark(path: list[str] = sys.path) -> None:
     """Import PySpark from the package that is installed, not from the archives in it that spark-submit puts first: of
     what comes from an archive Python compiles every module anew, which takes half a second in each process.
 
-    Only where ``SPARK_HOME`` is that very package, and for py4j where the installed one has the archive's version. What
-    is left behind stays at the end of ``path``.
+    Only where the package that Python would find without the archives is the one they lie in, and for py4j where the
+    one beside it has the archive's version. What is left behind stays at the end of ``path``.
     """
-    for entry in list(path):
-        found = _ARCHIVE.fullmatch(entry)
-        if found and str((home := Path(found["home"])).parent) in path and _same(home, found["py4j"]):
+    archives = {entry: found for entry in path if (found := _ARCHIVE.fullmatch(entry))}
+    others = [entry for entry in path if entry not in archives]
+    for entry, found in archives.items():
+        home, version = Path(found["home"]), found["py4j"]
+        if _finds(others, "pyspark") == home and (version is None or _finds(others, "py4j", version)):
             path.remove(entry)
             path.append(entry)
 
 
-def _same(home: Path, py4j: str | None) -> bool:
-    try:
-        if py4j is None:
-            return home.name == "pyspark" and (home / "__init__.py").is_file()
-        said = (home.parent / "py4j" / "version.py").read_text("utf-8")
-        return re.search(rf"""["']{re.escape(py4j)}["']""", said) is not None
-    except OSError:
-        return False
+def _finds(path: Collection[str], package: str, version: str | None = None) -> Path | None:
+    """The folder of the package that is found first; None where there is none, or it has another version."""
+    file = "__init__.py" if version is None else "version.py"
+    found = next((f for entry in path if (f := Path(entry, package, file)).is_file()), None)
+    if found is None or (
+        version and not re.search(rf"""["']{re.escape(version)}["']""", found.read_text("utf-8"))
+    ):
+        return None
+    return found.parent
 
 
 # Great Expectations imports them, in 0.7 s, for the chart of one expectation and the p-values of two.
@@ -68,9 +71,10 @@ SELDOM_USED = ("altair", "scipy.stats")
 def import_when_used(names: Collection[str] = SELDOM_USED) -> None:
     """Have Python execute the modules of these names when something is first asked of them, not when they are imported.
 
-    Those that are missing are missing at once, as ever.
+    Those that are missing are missing at once, as ever. A process does so once.
     """
-    sys.meta_path.insert(0, _Late(frozenset(names)))
+    if not any(isinstance(finder, _Late) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Late(frozenset(names)))
 
 
 class _Late(MetaPathFinder):

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -72,6 +72,14 @@ class Starting:
         that once more."""
         if self._warming:
             self._warming.join(_PATIENCE)
+
+    @contextmanager
+    def interpreting(self) -> Iterator[None]:
+        """For what a new session evaluates on a few rows: to generate code for that, and compile it, takes 0.4 s."""
+        spark = self._found.result()
+        wanted = {"spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+        with session.settings(spark, wanted if self._new and not session.is_remote(spark) else {}):
+            yield
 
     def _once_there(self, step: Callable[[SparkSession], Any]) -> threading.Thread:
         def go() -> None:

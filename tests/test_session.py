@@ -88,17 +88,19 @@ def test_each_piece_of_work_has_a_task_and_results_come_in_order(spark: SparkSes
     assert spark.sparkContext.environment == before
 
 
-def test_spark_sql_uses_the_workers_of_pieces_of_work_even_if_these_read_nothing(spark: SparkSession) -> None:
-    def pid(_: object) -> list[int]:
-        return [os.getpid()]
+def test_workers_of_pieces_of_work_are_used_again_even_if_these_read_nothing(spark: SparkSession) -> None:
+    pids = [pid for _ in range(10) for pid in session.in_tasks(spark, lambda _: [os.getpid()], [b"", b""])]
+    assert len(set(pids)) < len(pids) / 2
 
-    def pids(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            yield pa.RecordBatch.from_pydict({"id": [os.getpid()] * len(batch)})
 
-    ours = {*session.in_tasks(spark, pid, [b"", b""])}
-    rows = spark.range(0, 2, 1, 2).mapInArrow(pids, "id bigint").collect()
-    assert {row.id for row in rows} & ours
+def test_workers_of_pieces_of_work_are_told_what_those_of_spark_sql_are(spark: SparkSession) -> None:
+    def told(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for _ in batches:
+            yield pa.RecordBatch.from_pydict({"name": list(os.environ), "value": list(os.environ.values())})
+
+    ours = dict(session.in_tasks(spark, lambda _: list(os.environ.items()), [b""]))
+    rows = spark.range(0, 1, 1, 1).mapInArrow(told, "name string, value string").collect()
+    assert {row.name: row.value for row in rows} == ours
 
 
 def test_jobs_of_a_block_are_known_by_its_name_and_the_group_before_is_put_back(spark: SparkSession) -> None:

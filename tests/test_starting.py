@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
+import pyspark
 import pytest
+from batch_factory import DAY, day_of, lay_out, save_model, settings
 from pyspark.sql import SparkSession
 
-from pipelines import scoring
+from pipelines import load_config, run_batch, scoring
 from pipelines.launch import import_compiled_spark, seconds_since_launch
+from pipelines.scan_pass import ScanPass
 from pipelines.starting import Starting, warm_workers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,29 +115,44 @@ def test_a_driver_that_starts_imports_nothing_that_it_may_not_need() -> None:
 
 
 @pytest.mark.parametrize(
-    ("py4j", "on_path", "home", "after"),
+    ("py4j", "before", "home", "after"),
     [
-        ("0.10.9", True, "pyspark", ["site", "spark", "py4j"]),  # one and the same: the archives come last
-        ("0.10.8", True, "pyspark", ["py4j", "site", "spark"]),  # another py4j is installed
-        ("0.10.9", False, "pyspark", ["spark", "py4j"]),  # SPARK_HOME is nothing that Python imports from
-        ("0.10.9", True, "spark-4.1", ["spark", "site", "py4j"]),  # nor is it a package
+        ("0.10.9", "", "pyspark", ["site", "spark", "py4j"]),  # one and the same: the archives come last
+        ("0.10.8", "", "pyspark", ["py4j", "site", "spark"]),  # another py4j is installed
+        ("0.10.9", "", "spark-4.1", ["spark", "site", "py4j"]),  # SPARK_HOME is no package
+        (
+            "0.10.9",
+            "pyspark",
+            "pyspark",
+            ["spark", "other", "site", "py4j"],
+        ),  # another PySpark would be found
+        ("0.10.9", "py4j", "pyspark", ["py4j", "other", "site", "spark"]),  # another py4j, of another version
     ],
 )
 def test_pyspark_is_imported_from_the_package_whose_archives_spark_submit_names(
-    tmp_path: Path, py4j: str, on_path: bool, home: str, after: list[str]
+    tmp_path: Path, py4j: str, before: str, home: str, after: list[str]
 ) -> None:
-    spark = tmp_path / home
-    for file, text in {
-        spark / "__init__.py": "",
-        tmp_path / "py4j" / "version.py": f"__version__ = '{py4j}'\n",
-    }.items():
-        file.parent.mkdir()
-        file.write_text(text)
-    lib = spark / "python" / "lib"
-    names = {"spark": f"{lib}/pyspark.zip", "py4j": f"{lib}/py4j-0.10.9-src.zip", "site": str(tmp_path)}
-    path = [names[n] for n in ("spark", "py4j", *(["site"] if on_path else []))]
+    site, other = tmp_path / "site", tmp_path / "other"
+    package(site / home)
+    package(site / "py4j", py4j)
+    if before:
+        package(other / before, "0.10.7")
+    lib = site / home / "python" / "lib"
+    names = {
+        "spark": f"{lib}/pyspark.zip",
+        "py4j": f"{lib}/py4j-0.10.9-src.zip",
+        "other": str(other),
+        "site": str(site),
+    }
+    path = [names[n] for n in ("spark", "py4j", *(["other"] if before else []), "site")]
     import_compiled_spark(path)
     assert path == [names[n] for n in after]
+
+
+def package(folder: Path, version: str = "") -> None:
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    (folder / "version.py").write_text(f"__version__ = '{version}'\n")
 
 
 def test_what_is_seldom_used_is_executed_when_something_is_asked_of_it(tmp_path: Path) -> None:
@@ -142,6 +162,7 @@ def test_what_is_seldom_used_is_executed_when_something_is_asked_of_it(tmp_path:
         from pipelines.launch import import_when_used
         sys.path.insert(0, {str(tmp_path)!r})
         import_when_used(("seldom", "missing"))
+        import_when_used(("seldom", "missing"))  # a second time is no other finder
         import seldom
         print("imported")
         assert seldom.VALUE == 7
@@ -184,3 +205,77 @@ def test_the_jvm_registers_what_a_session_needs_before_there_is_one() -> None:
         print(before, nothing, known())
     """
     assert words(code)[-3:] == ["False", "0", "True"]
+
+
+def test_a_command_below_spark_submit_starts_so(tmp_path: Path) -> None:
+    script = tmp_path / "look.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {str(ROOT)!r})
+        from jobs import run_batch
+        sys.argv = ["run_batch", "--config", "no-such.yaml", "--run-date", "2026-11-20"]
+        try:
+            run_batch.main()
+        except SystemExit as ended:
+            code = ended.code
+        import pyspark
+        from pipelines import jvm_warmup, session
+        spark = session.session("look")
+        late = [type(finder).__name__ for finder in sys.meta_path].count("_Late")
+        alive = [thread.is_alive() for thread in jvm_warmup._started]
+        print("found", code, "pyspark.zip" in pyspark.__file__, late, alive, spark.range(3).count(), file=sys.stderr)
+        """)
+    )
+    command = [
+        str(Path(pyspark.__file__).parent / "bin" / "spark-submit"),
+        "--master",
+        "local[1]",
+        str(script),
+    ]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("SPARK")} | {
+        "PYSPARK_PYTHON": sys.executable
+    }
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
+    assert "found 78 False 1 [False] 3" in done.stderr, done.stderr[-2000:]
+
+
+def test_scoring_waits_for_workers_that_still_import_and_not_for_ever(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting, go = Starting("toy", spark), threading.Event()
+    starting.warmed()  # nobody imports
+    starting._warming = threading.Thread(target=go.wait, daemon=True)
+    starting._warming.start()
+    monkeypatch.setattr("pipelines.starting._PATIENCE", 0.05)
+    starting.warmed()
+    assert starting._warming.is_alive()
+    monkeypatch.setattr("pipelines.starting._PATIENCE", 60.0)
+    threading.Timer(0.1, go.set).start()
+    starting.warmed()
+    assert not starting._warming.is_alive()
+
+
+def test_a_run_waits_for_its_workers_before_it_scores(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    run = ScanPass.run
+    monkeypatch.setattr(Starting, "warmed", lambda _: order.append("warmed"))
+    monkeypatch.setattr(ScanPass, "run", lambda *given: (order.append("scored"), run(*given))[1])
+    lay_out(tmp_path / "in", day_of(10))
+    tree = settings(tmp_path, save_model(tmp_path / "model"), drift={"baseline": "none"})
+    (tmp_path / "conf.json").write_text(json.dumps(tree))
+    assert run_batch(load_config(tmp_path / "conf.json", run_date=DAY), spark).status == "published"
+    assert order == ["warmed", "scored"]
+
+
+@pytest.mark.parametrize(("new", "mode"), [(True, "NO_CODEGEN"), (False, "FALLBACK")])
+def test_no_code_is_generated_for_two_rows_in_a_session_that_the_run_has_started(
+    spark: SparkSession, new: bool, mode: str
+) -> None:
+    starting = Starting("toy", spark)
+    starting._new = new
+    with starting.interpreting():
+        assert spark.conf.get("spark.sql.codegen.factoryMode") == mode
+    assert spark.conf.get("spark.sql.codegen.factoryMode") == "FALLBACK"

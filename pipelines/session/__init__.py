@@ -89,11 +89,18 @@ def session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSessio
             part_quietly(bare)
             await_server(bare)
             return builder.getOrCreate()
-        SparkContext.getOrCreate(SparkConf().setAll([("spark.app.name", app_name), *options.items()]))
-        jvm_warmup.finished()
+        if jvm_warmup.under_way():
+            _context(SparkConf().setAll([("spark.app.name", app_name), *options.items()]))
+            jvm_warmup.finished()
         spark = builder.getOrCreate()
     _quieten(spark)
     return spark
+
+
+def _context(conf: SparkConf) -> None:
+    """All of a session that can be made while the JVM warms up; plugins and listeners may set up the same classes."""
+    if not any(conf.contains(f"spark.{brought}") for brought in ("plugins", "extraListeners")):
+        SparkContext.getOrCreate(conf)
 
 
 # What a process that runs alone leaves out of Spark's own log, as whole messages.

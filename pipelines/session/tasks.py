@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
@@ -24,6 +24,8 @@ def in_tasks(
     Nothing is analyzed, planned and compiled for it, which takes a driver that has just started a second. Only for a
     classic session.
     """
+    if not pieces:
+        return []
 
     def whole(given: Iterable[bytes]) -> Iterable[Result]:
         return work(list(given))  # a worker that leaves something unread is not used again
@@ -38,12 +40,11 @@ def in_tasks(
 
 @contextmanager
 def _environment(context: SparkContext) -> Iterator[None]:
-    """What functions that are packed meanwhile tell their workers."""
-    told: dict[str, Any] = context.environment
-    before = {name: told.get(name) for name in _OF_SQL}
-    told.update(_OF_SQL)
+    """What functions that are packed meanwhile tell their workers. The dictionary is another one: threads that pack
+    functions of their own go through theirs."""
+    before = context.environment
+    context.environment = {**before, **_OF_SQL}
     try:
         yield
     finally:
-        for name, value in before.items():
-            told.pop(name) if value is None else told.update({name: value})
+        context.environment = before
