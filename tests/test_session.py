@@ -94,13 +94,17 @@ def test_workers_of_pieces_of_work_are_used_again_even_if_these_read_nothing(spa
 
 
 def test_workers_of_pieces_of_work_are_told_what_those_of_spark_sql_are(spark: SparkSession) -> None:
-    def told(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for _ in batches:
-            yield pa.RecordBatch.from_pydict({"name": list(os.environ), "value": list(os.environ.values())})
+    def told() -> list[tuple[str, str]]:  # libraries add variables of their own
+        return sorted((k, v) for k, v in os.environ.items() if k.startswith(("SPARK", "PYSPARK", "PYTHON")))
 
-    ours = dict(session.in_tasks(spark, lambda _: list(os.environ.items()), [b""]))
-    rows = spark.range(0, 1, 1, 1).mapInArrow(told, "name string, value string").collect()
-    assert {row.name: row.value for row in rows} == ours
+    def of_sql(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for _ in batches:
+            names, values = zip(*told(), strict=True)
+            yield pa.RecordBatch.from_pydict({"name": names, "value": values})
+
+    rows = spark.range(0, 1, 1, 1).mapInArrow(of_sql, "name string, value string").collect()
+    assert [tuple(row) for row in rows] == session.in_tasks(spark, lambda _: told(), [b""])
+    assert ("SPARK_SIMPLIFIED_TRACEBACK", "1") in [tuple(row) for row in rows]
 
 
 def test_jobs_of_a_block_are_known_by_its_name_and_the_group_before_is_put_back(spark: SparkSession) -> None:

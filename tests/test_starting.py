@@ -119,7 +119,7 @@ def test_a_driver_that_starts_imports_nothing_that_it_may_not_need() -> None:
     [
         ("0.10.9", "", "pyspark", ["site", "spark", "py4j"]),  # one and the same: the archives come last
         ("0.10.8", "", "pyspark", ["py4j", "site", "spark"]),  # another py4j is installed
-        ("0.10.9", "", "spark-4.1", ["spark", "site", "py4j"]),  # SPARK_HOME is no package
+        ("0.10.9", "", "spark-4.1", ["spark", "py4j", "site"]),  # SPARK_HOME is no package
         (
             "0.10.9",
             "pyspark",
