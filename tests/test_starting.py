@@ -124,7 +124,7 @@ def test_a_driver_that_starts_imports_nothing_that_it_may_not_need() -> None:
             "0.10.9",
             "pyspark",
             "pyspark",
-            ["spark", "other", "site", "py4j"],
+            ["spark", "py4j", "other", "site"],
         ),  # another PySpark would be found
         ("0.10.9", "py4j", "pyspark", ["py4j", "other", "site", "spark"]),  # another py4j, of another version
     ],
