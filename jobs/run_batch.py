@@ -98,12 +98,12 @@ def _one(
     force: bool,
     dry_run: bool,
 ) -> dict[str, Any]:
-    from pipelines import load_config, run_batch
-    from pipelines.launch import seconds_since_launch
-
     traces = True
     form.forget()
     try:
+        from pipelines import load_config, run_batch  # here, so that a broken library is told like all else
+        from pipelines.launch import seconds_since_launch
+
         config = load_config(path, run_date=day, overrides=overrides)
         form.secrets = config.secrets
         traces = not config.quality.sensitive  # a trace quotes what it failed on

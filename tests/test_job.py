@@ -270,6 +270,14 @@ def test_a_stopped_run_frees_its_lock(desk: Desk, others: dict[str, Ended]) -> N
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def test_a_library_that_cannot_be_imported_exits_70_with_a_line(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "pyspark.py").write_text("raise RuntimeError('broken pyspark')")
+    start = ("env", f"PYTHONPATH={tmp_path}", *PLAIN)
+    ended = desk.run("--config", str(desk.config()), "--run-date", FINE, start=start)
+    assert (ended.code, ended.record["status"]) == (70, "failed")
+    assert "broken pyspark" in ended.record["error"]["message"]
+
+
 @pytest.fixture
 def busy(desk: Desk) -> Iterator[str]:
     """A date that another run holds."""
