@@ -56,7 +56,8 @@ def import_compiled_spark(path: list[str] = sys.path) -> None:
 def _finds(path: Collection[str], package: str, version: str | None = None) -> Path | None:
     """The folder of the package that is found first; None where there is none, or it has another version."""
     file = "__init__.py" if version is None else "version.py"
-    found = next((f for entry in path if (f := Path(entry, package, file)).is_file()), None)
+    # os.path: what cannot be looked at is no file, where Path raises
+    found = next((Path(f) for entry in path if os.path.isfile(f := os.path.join(entry, package, file))), None)
     if found is None or (
         version and not re.search(rf"""["']{re.escape(version)}["']""", found.read_text("utf-8"))
     ):

@@ -149,6 +149,14 @@ def test_pyspark_is_imported_from_the_package_whose_archives_spark_submit_names(
     assert path == [names[n] for n in after]
 
 
+def test_an_entry_of_the_path_that_cannot_be_looked_at_is_passed_over(tmp_path: Path) -> None:
+    package(tmp_path / "pyspark")
+    archive = f"{tmp_path}/pyspark/python/lib/pyspark.zip"
+    path = [archive, "x" * 5000, str(tmp_path)]  # longer than a name may be
+    import_compiled_spark(path)
+    assert path[-1] == archive
+
+
 def package(folder: Path, version: str = "") -> None:
     folder.mkdir(parents=True)
     (folder / "__init__.py").touch()
